@@ -1,0 +1,38 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="device of the tests that take one: cpu (default) or cuda")
+
+
+def pytest_collection_modifyitems(config, items):
+    no_gpu = pytest.mark.skip(reason="needs a CUDA device")
+    no_data = pytest.mark.skip(reason="VSRM_DATA is not set: it names the folder of the real clips")
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if "data" in item.keywords and "VSRM_DATA" not in os.environ:
+            item.add_marker(no_data)
+
+
+@pytest.fixture
+def device(request) -> torch.device:
+    """The device named by --device."""
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture
+def vsrm_data() -> Path:
+    """The folder of the real clips; for tests marked ``data``."""
+    return Path(os.environ["VSRM_DATA"]).resolve()
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
