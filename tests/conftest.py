@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import vsrm_arch  # noqa: F401  (mends BasicSR before a test imports it)
+
 
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="device of the tests that take one: cpu (default) or cuda")

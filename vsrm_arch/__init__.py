@@ -1,5 +1,12 @@
-"""VSRM for BasicSR: importing this package registers every part with BasicSR."""
+"""VSRM for BasicSR: importing this package registers every part with BasicSR.
 
-from vsrm_arch import compat  # noqa: F401  (first: it mends BasicSR before anything imports it)
+The parts are their modules: ``archs`` (networks), ``alignments``, ``losses``, ``data`` (data sets), ``models``, and
+below them ``propagation``, ``layers`` and ``ops``.
+"""
+
+from vsrm_arch import compat  # noqa: F401, I001  (first: it mends BasicSR before anything imports it)
+from vsrm_arch import losses  # noqa: F401
+
+__all__ = ["__version__"]
 
 __version__ = "0.1.0"

@@ -1,0 +1,23 @@
+"""The parts that networks are built of."""
+
+from vsrm_arch.layers.blocks import DAMB, Backbone, MambaBlock
+from vsrm_arch.layers.checkpoint import checkpoint
+from vsrm_arch.layers.flow import build_spynet, estimate_flow
+from vsrm_arch.layers.mamba import S2TMamba, T2SMamba
+from vsrm_arch.layers.positional_encoding import sinusoidal_encoding
+from vsrm_arch.layers.tgfn import TGFN
+from vsrm_arch.layers.upsampler import Upsampler
+
+__all__ = [
+    "DAMB",
+    "TGFN",
+    "Backbone",
+    "MambaBlock",
+    "S2TMamba",
+    "T2SMamba",
+    "Upsampler",
+    "build_spynet",
+    "checkpoint",
+    "estimate_flow",
+    "sinusoidal_encoding",
+]

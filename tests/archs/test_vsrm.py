@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch import nn
+
+from vsrm_arch.archs import VSRM
+
+SMALL = {"embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4}
+
+
+def _count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_parameters_match_the_specification():
+    """The table of the specification, part by part."""
+    with torch.device("meta"):
+        vsrm = VSRM()
+    mixers = [m for m in vsrm.modules() if type(m).__name__ in ("S2TMamba", "T2SMamba")]
+    private_backward = sum(_count(m.backward_ssm) for m in mixers if m.backward_ssm is not None)
+    table = {
+        "SpyNet": (_count(vsrm.spynet), 1_440_300),
+        "conv_first": (_count(vsrm.conv_first), 3_136),
+        "84 Mamba mixers, forward set": (sum(map(_count, mixers)) - private_backward, 7_620_480),
+        "72 private backward sets": (private_backward, 483_840),
+        "84 TGFN": (sum(_count(m) for m in vsrm.modules() if type(m).__name__ == "TGFN"), 3_753_792),
+        "LayerNorms of the blocks and branches": (
+            sum(_count(m) for n, m in vsrm.named_modules() if isinstance(m, nn.LayerNorm) and ".ffn." not in n),
+            37_632 + 1_792,
+        ),
+        "24 DAMB convs": (
+            sum(_count(m.conv1) + _count(m.conv2) for m in vsrm.modules() if type(m).__name__ == "DAMB"),
+            2_712_192,
+        ),
+        "4 conv_after_body": (sum(_count(b.conv_after_body) for b in vsrm.branches.values()), 452_032),
+        "DCA": (_count(vsrm.align), 172_426),
+        "upsampler": (_count(vsrm.upsampler), 398_659),
+    }
+    assert {name: measured for name, (measured, _) in table.items()} == {
+        name: want for name, (_, want) in table.items()
+    }
+    assert len(mixers) == 84
+    assert _count(vsrm) == 17_076_281
+
+
+def test_ablation_model_has_8_602_605_parameters():
+    with torch.device("meta"):
+        assert _count(VSRM(embed_dim=72)) == 8_602_605
+
+
+@pytest.mark.parametrize("checkpoint", [True, ["backward_1", "forward_2"]])
+def test_checkpointing_changes_no_output_and_no_gradient(checkpoint):
+    plain = VSRM(**SMALL)
+    saving = VSRM(**SMALL, checkpoint=checkpoint)
+    saving.load_state_dict(plain.state_dict())
+    lq = torch.rand(1, 4, 3, 8, 8)
+    for vsrm in (plain, saving):
+        vsrm(lq).square().mean().backward()
+    gradients = dict(plain.named_parameters())
+    for name, p in saving.named_parameters():
+        torch.testing.assert_close(p.grad, gradients[name].grad, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_an_unknown_branch_is_named():
+    with pytest.raises(ValueError, match="checkpoint: no branch sideways; the branches are backward_1, forward_1"):
+        VSRM(**SMALL, checkpoint=["sideways"])
+
+
+def test_every_frame_sees_every_other():
+    vsrm = VSRM(**SMALL).double()
+    lq = torch.rand(1, 6, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    for frame in range(6):
+        (gradient,) = torch.autograd.grad(vsrm(lq)[:, frame].sum(), lq)
+        assert (gradient.abs().amax((0, 2, 3, 4)) > 0).all()

@@ -1,0 +1,86 @@
+"""VSRM: video super-resolution based on Mamba (Tran, Hung and Kim, ICCV 2025; Fig. 1)."""
+
+from typing import Literal
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from vsrm_arch.alignments.dca import DCA
+from vsrm_arch.layers.blocks import Backbone
+from vsrm_arch.layers.flow import build_spynet, estimate_flow
+from vsrm_arch.layers.upsampler import Upsampler
+from vsrm_arch.propagation import BRANCHES, propagate
+
+__all__ = ["VSRM"]
+
+
+@ARCH_REGISTRY.register()
+class VSRM(nn.Module):
+    """The VSRM network. The defaults are the full model: 17,076,281 parameters.
+
+    Args:
+        embed_dim: C, channels of the features.
+        num_damb: DAMBs in each of the four branches.
+        num_s2tmb: S2TMBs in each DAMB (N); one T2SMB follows them.
+        expand: Expansion of the Mamba mixers and of the alignment, E = expand · C.
+        d_state: States a channel of the scans.
+        d_conv: Taps of the causal convolutions before the scans.
+        scale: Enlargement; the paper's is 4.
+        spynet_path: Pre-trained weights of the flow network, as BasicSR publishes them.
+        checkpoint: Whether the backward pass recomputes activations to save memory: in all branches, in none, or in
+            those listed out of "backward_1", "forward_1", "backward_2", "forward_2".
+
+    Raises:
+        ValueError: If ``checkpoint`` names a branch that does not exist.
+        UserError: If ``spynet_path`` cannot be read.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 112,
+        num_damb: int = 3,
+        num_s2tmb: int = 6,
+        expand: int = 2,
+        d_state: int = 16,
+        d_conv: int = 4,
+        scale: Literal[2, 4] = 4,
+        spynet_path: str | None = None,
+        checkpoint: bool | list[str] = False,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.checkpointed = _branch_names(checkpoint)
+        self.spynet = build_spynet(spynet_path)
+        self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)
+        self.align = DCA(embed_dim, expand, d_state, d_conv)
+        self.branches = nn.ModuleDict(
+            {name: Backbone(embed_dim, num_damb, num_s2tmb, expand, d_state, d_conv) for name in BRANCHES}
+        )
+        self.upsampler = Upsampler(embed_dim, scale=scale)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Enlarges a clip.
+
+        Args:
+            lq: ``(B, T, 3, H, W)``, RGB in [0, 1]; any T, H and W from 1.
+
+        Returns:
+            ``(B, T, 3, scale·H, scale·W)``.
+        """
+        flows_forward, flows_backward = estimate_flow(self.spynet, lq)
+        frames = lq.unbind(1)
+        features = [self.conv_first(frame) for frame in frames]
+        features = propagate(
+            features, flows_forward, flows_backward, self.branches, self.align, checkpointed=self.checkpointed
+        )
+        return torch.stack([self.upsampler(x, frame) for x, frame in zip(features, frames, strict=True)], dim=1)
+
+
+def _branch_names(checkpoint: bool | list[str]) -> tuple[str, ...]:
+    if isinstance(checkpoint, bool):
+        return BRANCHES if checkpoint else ()
+    unknown = sorted(set(checkpoint) - set(BRANCHES))
+    if unknown:
+        raise ValueError(f"checkpoint: no branch {', '.join(unknown)}; the branches are {', '.join(BRANCHES)}")
+    return tuple(checkpoint)

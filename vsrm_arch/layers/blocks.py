@@ -1,0 +1,94 @@
+"""S2TMB and T2SMB, the dual aggregation block (DAMB) made of them, and the backbone of a propagation branch."""
+
+from torch import Tensor, nn
+
+from vsrm_arch.layers.mamba import S2TMamba, T2SMamba
+from vsrm_arch.layers.tgfn import TGFN
+
+__all__ = ["DAMB", "Backbone", "MambaBlock"]
+
+
+class MambaBlock(nn.Module):
+    """``x + Mamba(LN(x))``, then ``x + TGFN(LN(x))``: an S2TMB or a T2SMB, according to its mixer (Fig. 1c, 1d).
+
+    Args:
+        dim: C, channels.
+        mixer: S2TMamba or T2SMamba.
+        ffn: TGFN.
+    """
+
+    def __init__(self, dim: int, mixer: nn.Module, ffn: nn.Module) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.mixer = mixer
+        self.norm2 = nn.LayerNorm(dim)
+        self.ffn = ffn
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, T, H, W, C)`` → ``(B, T, H, W, C)``."""
+        x = x + self.mixer(self.norm1(x))
+        return x + self.ffn(self.norm2(x))
+
+
+class DAMB(nn.Module):
+    """Dual aggregation Mamba block: ``x + conv(T2SMB(conv(S2TMB^N(x))))``, the convolutions 3x3, a frame at a time.
+
+    Args:
+        dim: C, channels.
+        num_s2tmb: N, the number of S2TMBs.
+        expand: Expansion of the Mamba mixers.
+        d_state: States a channel of the mixers.
+        d_conv: Taps of the mixers' causal convolution.
+    """
+
+    def __init__(self, dim: int, num_s2tmb: int = 6, expand: int = 2, d_state: int = 16, d_conv: int = 4) -> None:
+        super().__init__()
+        self.s2tmb = nn.Sequential(
+            *(MambaBlock(dim, S2TMamba(dim, expand, d_state, d_conv), TGFN(dim)) for _ in range(num_s2tmb))
+        )
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.t2smb = MambaBlock(dim, T2SMamba(dim, expand, d_state, d_conv), TGFN(dim))
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, T, H, W, C)`` → ``(B, T, H, W, C)``."""
+        y = _per_frame(self.conv1, self.s2tmb(x))
+        return x + _per_frame(self.conv2, self.t2smb(y))
+
+
+class Backbone(nn.Module):
+    """What a propagation branch runs on the aligned frames and the current one.
+
+    LayerNorm → DAMBs → LayerNorm → the centre (current) frame → 3x3 convolution → plus the current frame's input
+    feature.
+
+    Args:
+        dim: C, channels.
+        num_damb: Number of DAMBs.
+        num_s2tmb: S2TMBs in each.
+        expand: Expansion of the Mamba mixers.
+        d_state: States a channel of the mixers.
+        d_conv: Taps of the mixers' causal convolution.
+    """
+
+    def __init__(
+        self, dim: int, num_damb: int = 3, num_s2tmb: int = 6, expand: int = 2, d_state: int = 16, d_conv: int = 4
+    ) -> None:
+        super().__init__()
+        self.norm_in = nn.LayerNorm(dim)
+        self.damb = nn.Sequential(*(DAMB(dim, num_s2tmb, expand, d_state, d_conv) for _ in range(num_damb)))
+        self.norm_out = nn.LayerNorm(dim)
+        self.conv_after_body = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """``(B, T, C, H, W)``, the current frame in the centre → ``(B, C, H, W)``."""
+        centre = clip.shape[1] // 2
+        x = self.damb(self.norm_in(clip.movedim(2, -1)))
+        x = self.norm_out(x[:, centre]).movedim(-1, 1)  # [B, C, H, W]
+        return self.conv_after_body(x) + clip[:, centre]
+
+
+def _per_frame(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    # A channel-last token grid is a channels_last image to the convolution: no data moves.
+    frames = x.flatten(0, 1).movedim(-1, 1)  # [B·T, C, H, W]
+    return conv(frames).movedim(1, -1).reshape(x.shape)
