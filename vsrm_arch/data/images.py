@@ -1,0 +1,64 @@
+"""Reading single frames, and the natural order of file names."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vsrm_arch.data.errors import DataError
+
+__all__ = ["IMAGE_SUFFIXES", "decode", "encode_png", "is_image", "natural_key", "png_size", "read_image"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+def is_image(path: Path) -> bool:
+    """Whether a name is that of a frame: a known suffix, and no hidden file (``._x.png`` from an unpacked archive)."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which ``frame10`` follows ``frame9``, whatever the number of leading zeros."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts if part)
+
+
+def decode(data: bytes, where: str) -> NDArray[np.uint8]:
+    """Decodes an image file's bytes.
+
+    Args:
+        data: The file's content.
+        where: The file's name for the message.
+
+    Returns:
+        ``(H, W, 3)``, BGR, 0 to 255; grey pictures get three channels, 16 bits are reduced to 8, alpha is dropped.
+
+    Raises:
+        DataError: If it is no readable image.
+    """
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise DataError(f"{where} is no readable image (truncated or damaged?); fetch or make this file again")
+    return image.astype(np.uint8, copy=False)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Reads an image file as :func:`decode` does; names outside ASCII work on every system."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    return decode(data, str(path))
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Encodes ``(H, W, 3)``, BGR, as BasicSR stores frames: PNG, compression level 1."""
+    return bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+
+
+def png_size(data: bytes | memoryview) -> tuple[int, int]:
+    """Height and width of a PNG, from its header alone."""
+    width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+    return height, width

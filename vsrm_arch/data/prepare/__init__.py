@@ -1,0 +1,1 @@
+"""From downloads, folders and video files to BasicSR's layout."""

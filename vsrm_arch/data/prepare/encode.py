@@ -1,0 +1,241 @@
+"""The work of every `prepare` command: read clips, make their low resolution, write both."""
+
+import hashlib
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vsrm_arch.data.bicubic import downscale
+from vsrm_arch.data.errors import DataError
+from vsrm_arch.data.images import encode_png, read_image
+from vsrm_arch.data.prepare.targets import Target, is_disk_full
+from vsrm_arch.errors import UserError
+
+__all__ = ["Clip", "Frame", "ImageClip", "default_workers", "recipe", "write_pair"]
+
+_logger = logging.getLogger("basicsr.vsrm_arch")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame to be encoded.
+
+    Attributes:
+        key: ``clip/frame``.
+        where: Its file, for messages.
+        load: Gives the ground truth, ``(H, W, 3)`` BGR.
+        load_low: Gives the low resolution where it exists; else it is made.
+    """
+
+    key: str
+    where: str
+    load: Callable[[], NDArray[np.uint8]]
+    load_low: Callable[[], NDArray[np.uint8]] | None = None
+
+
+class Clip(Protocol):
+    """A source of frames.
+
+    Attributes:
+        name: The clip's name in keys.
+        size: Height and width of its frames before cropping.
+        length: Number of frames, for the progress bar.
+        identity: What tells this clip from another of the same name, for the recipe.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def size(self) -> tuple[int, int]: ...  # noqa: D102
+    @property
+    def length(self) -> int: ...  # noqa: D102
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, in order."""
+
+
+@dataclass(frozen=True)
+class ImageClip:
+    """A clip of image files.
+
+    Attributes:
+        name: The clip's name in keys.
+        paths: Its frames' files.
+        keys: Their keys.
+        size: Their height and width.
+        low_paths: The files of the low resolution, where it comes with the data set.
+    """
+
+    name: str
+    paths: Sequence[Path]
+    keys: Sequence[str]
+    size: tuple[int, int]
+    low_paths: Sequence[Path] | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of frames."""
+        return len(self.paths)
+
+    @property
+    def identity(self) -> str:
+        """What is in the clip."""
+        return " ".join(self.keys)
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, in order."""
+        for i, (key, path) in enumerate(zip(self.keys, self.paths, strict=True)):
+            low = None if self.low_paths is None else self.low_paths[i]
+            yield Frame(key, str(path), _loader(path), None if low is None else _loader(low))
+
+
+def _loader(path: Path) -> Callable[[], NDArray[np.uint8]]:
+    return lambda: read_image(path)
+
+
+def default_workers() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def recipe(clips: Sequence[Clip], scale: int, low: str | None) -> dict[str, object]:
+    """Says what a target holds, so that a later run can tell whether it is the same.
+
+    Args:
+        clips: The clips.
+        scale: The sides are cropped to a multiple of it.
+        low: How the low resolution was made, ``None`` for the ground truth.
+    """
+    digest = hashlib.sha256()
+    for clip in clips:
+        height, width = (side - side % scale for side in clip.size)
+        digest.update(f"{clip.name} {height}x{width} {clip.identity}\n".encode())
+    held: dict[str, object] = {"version": 1, "clips": len(clips), "sha256": digest.hexdigest()}
+    return held if low is None else {**held, "scale": scale, "low": low}
+
+
+def write_pair(
+    clips: Sequence[Clip], gt: Target | None, lq: Target | None, scale: int, workers: int, title: str
+) -> None:
+    """Writes the ground truth and the low resolution of clips, each frame read once.
+
+    Frames are encoded in threads (decoding, resampling and encoding leave Python's lock), and written in order.
+
+    Args:
+        clips: What to write.
+        gt: Where the ground truth goes, if anywhere.
+        lq: Where the low resolution goes, if anywhere.
+        scale: The factor between them; sides that it does not divide are cropped at the right and at the bottom.
+        workers: Number of threads.
+        title: What the progress bar says.
+
+    Raises:
+        UserError: If a frame is unreadable or of another size than its clip, or if the disk is full. What was written
+            before is kept, as it is after Ctrl-C or a kill.
+    """
+    targets = [target for target in (gt, lq) if target is not None and not target.finished]
+    for target in (gt, lq):
+        if target is not None and target.finished:
+            _logger.info("%s is complete already", target.path)
+    if not targets:
+        return
+    cropped = [clip for clip in clips if clip.size[0] % scale or clip.size[1] % scale]
+    for clip in cropped[:5]:
+        height, width = (side - side % scale for side in clip.size)
+        _logger.info("%s: %dx%d cropped to %dx%d, multiples of %d", clip.name, *clip.size[::-1], width, height, scale)
+    if len(cropped) > 5:
+        _logger.info("… and %d clips more cropped in the same way", len(cropped) - 5)
+    try:
+        _write(clips, gt if gt in targets else None, lq if lq in targets else None, scale, workers, title)
+        for target in targets:
+            target.finish()
+    except KeyboardInterrupt:
+        _logger.warning("stopped; what is done is kept in %s, the same command goes on from there", _partials(targets))
+        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise UserError(
+            f"the disk of {targets[0].path.parent.absolute()} is full; make room and run the same command again, "
+            f"what is done is kept in {_partials(targets)}"
+        ) from error
+    finally:
+        for target in targets:
+            target.close()
+
+
+def _partials(targets: Sequence[Target]) -> str:
+    return " and ".join(str(target.partial) for target in targets)
+
+
+def _write(clips: Sequence[Clip], gt: Target | None, lq: Target | None, scale: int, workers: int, title: str) -> None:
+    have_gt, have_lq = (target.open() if target else None for target in (gt, lq))
+    waiting: deque[tuple[str, Future[tuple[bytes | None, bytes | None]]]] = deque()
+
+    def write_next() -> None:
+        key, future = waiting.popleft()
+        gt_png, lq_png = future.result()
+        if gt is not None and gt_png is not None:
+            gt.put(key, gt_png)
+        if lq is not None and lq_png is not None:
+            lq.put(key, lq_png)
+        progress.update()
+
+    with (
+        tqdm(total=sum(clip.length for clip in clips), desc=title, unit="frame") as progress,
+        ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool,
+    ):
+        try:
+            for clip in clips:
+                for frame in clip.frames():
+                    want_gt = have_gt is not None and frame.key not in have_gt
+                    want_lq = have_lq is not None and frame.key not in have_lq
+                    if not (want_gt or want_lq):
+                        progress.update()
+                        continue
+                    waiting.append((frame.key, pool.submit(_encode, frame, clip.size, scale, want_gt, want_lq)))
+                    if len(waiting) > 4 * workers:
+                        write_next()
+            while waiting:
+                write_next()
+        finally:
+            # After a fault or Ctrl-C: nothing more is begun, and what was written so far survives.
+            pool.shutdown(wait=True, cancel_futures=True)
+            for target in (gt, lq):
+                if target is not None:
+                    target.flush()
+
+
+def _encode(
+    frame: Frame, size: tuple[int, int], scale: int, want_gt: bool, want_lq: bool
+) -> tuple[bytes | None, bytes | None]:
+    """PNGs of a frame's two resolutions; ``None`` where it is not wanted."""
+    image = frame.load()
+    if image.shape[:2] != size:
+        raise DataError(
+            f"{frame.where} has {image.shape[1]}x{image.shape[0]} pixels, its clip {size[1]}x{size[0]}; "
+            "the frames of a clip must have one size"
+        )
+    height, width = (side - side % scale for side in size)
+    image = image[:height, :width]
+    low_png = None
+    if want_lq:
+        low = downscale(image, scale) if frame.load_low is None else frame.load_low()
+        if low.shape[:2] != (height // scale, width // scale):
+            raise DataError(
+                f"the low resolution of {frame.where} has {low.shape[1]}x{low.shape[0]} pixels, "
+                f"1/{scale} of {width}x{height} was expected; fetch it again"
+            )
+        low_png = encode_png(low)
+    return encode_png(image) if want_gt else None, low_png
