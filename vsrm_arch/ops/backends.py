@@ -1,0 +1,126 @@
+"""Which implementation of an op runs: an argument, else the environment, else the best one for the inputs."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from vsrm_arch.errors import UserError
+
+__all__ = ["Backend", "BackendInfo", "Backends"]
+
+logger = logging.getLogger("basicsr.vsrm_arch")
+
+Op = TypeVar("Op", bound=Callable[..., object])
+
+
+def _always(_: str) -> None:
+    """Nothing stands in the way on any device."""
+
+
+@dataclass(frozen=True)
+class Backend(Generic[Op]):
+    """One implementation of an op.
+
+    Attributes:
+        name: What the argument ``backend`` and the environment call it.
+        run: Its function. A module that needs an accelerator's package imports it inside.
+        obstacle: Given a device type ("cpu", "cuda", ...), says why it cannot run there, or None if it can.
+    """
+
+    name: str
+    run: Op
+    obstacle: Callable[[str], str | None] = _always
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """One line of what ``basicsr doctor`` prints about an op's backend.
+
+    Attributes:
+        op: Name of the op.
+        device_type: "cpu", "cuda", ...: where it would run.
+        backend: Name of the backend.
+        available: Whether it can run there.
+        chosen: Whether it runs there when no argument says otherwise.
+        reason: Why it is not available, or why it is chosen; empty if there is nothing to say.
+    """
+
+    op: str
+    device_type: str
+    backend: str
+    available: bool
+    chosen: bool
+    reason: str
+
+
+class Backends(Generic[Op]):
+    """The backends of one op, the best first.
+
+    Args:
+        op: Name of the op; the environment variable is ``VSRM_<OP>_BACKEND``.
+        backends: In the order of preference. One whose ``obstacle`` is always None must be among them.
+    """
+
+    def __init__(self, op: str, backends: Sequence[Backend[Op]]) -> None:
+        self.op = op
+        self.variable = f"VSRM_{op.upper()}_BACKEND"
+        self._backends = {backend.name: backend for backend in backends}
+        self._logged: set[tuple[str, str]] = set()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The valid names, the best first."""
+        return tuple(self._backends)
+
+    def choose(self, requested: str | None, device_type: str, limit: Callable[[str], str | None] = _always) -> Op:
+        """The implementation to run.
+
+        Args:
+            requested: A backend's name, or None to follow the environment or, failing that, the preference.
+            device_type: Of the inputs.
+            limit: Given a backend's name, says why it cannot take these inputs, or None if it can.
+
+        Returns:
+            The function of the backend.
+
+        Raises:
+            UserError: The name is unknown, or the backend that it names cannot run here.
+        """
+        name, origin = self._named(requested)
+        if name is None:
+            usable = (b for b in self._backends.values() if b.obstacle(device_type) is None and limit(b.name) is None)
+            backend = next(usable)
+        else:
+            backend = self._backends[name]
+            obstacle = backend.obstacle(device_type) or limit(name)
+            if obstacle:
+                raise UserError(f"{self.op}: {origin} asks for backend {name!r}, but {obstacle}")
+        if (backend.name, device_type) not in self._logged:
+            self._logged.add((backend.name, device_type))
+            logger.info("%s: backend %r on %s (%s)", self.op, backend.name, device_type, origin)
+        return backend.run
+
+    def describe(self, device_type: str) -> list[BackendInfo]:
+        """What ``basicsr doctor`` prints about this op on one device type."""
+        name, origin = self._named(None)
+        obstacles = {b.name: b.obstacle(device_type) for b in self._backends.values()}
+        chosen = name or next(n for n, obstacle in obstacles.items() if obstacle is None)
+        return [
+            BackendInfo(
+                self.op, device_type, n, obstacle is None, n == chosen, obstacle or (origin if n == chosen else "")
+            )
+            for n, obstacle in obstacles.items()
+        ]
+
+    def _named(self, requested: str | None) -> tuple[str | None, str]:
+        """The name asked for, if any, and who asked."""
+        name, origin = requested, "the argument backend"
+        if name is None:
+            name, origin = os.environ.get(self.variable) or None, f"the environment variable {self.variable}"
+        if name is None:
+            return None, "best available"
+        if name not in self._backends:
+            raise UserError(f"{self.op}: {origin} is {name!r}; the backends are {', '.join(self.names)}")
+        return name, origin

@@ -1,0 +1,79 @@
+"""A causal depthwise convolution over tokens, in the direction and order of the scan that follows it."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vsrm_arch.ops.backends import Backend, Backends
+from vsrm_arch.ops.causal_conv1d import cuda
+from vsrm_arch.ops.causal_conv1d.naive import causal_conv1d_naive
+from vsrm_arch.ops.causal_conv1d.portable import causal_conv1d_portable
+from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
+from vsrm_arch.ops.scan_order import ScanOrder, check_scan_order
+
+__all__ = ["BACKENDS", "causal_conv1d"]
+
+# The best first. A fused Triton version will stand at the head.
+BACKENDS = Backends(
+    "causal_conv1d",
+    [
+        Backend("causal_conv1d", cuda.causal_conv1d_cuda, cuda.obstacle),
+        Backend("portable", causal_conv1d_portable),
+        Backend("naive", causal_conv1d_naive),
+    ],
+)
+
+
+def causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: Literal["silu"] | None = "silu",
+    reverse: bool = False,
+    scan_order: ScanOrder = "s2t",
+    num_frames: int = 1,
+    backend: Literal["causal_conv1d", "portable", "naive"] | None = None,
+) -> Tensor:
+    """Convolves each channel along the visited tokens: each output sees its token and the K - 1 visited before it.
+
+    ``y_t = activation(sum_k weight_k x_{t - (K - 1) + k} + bias)``, where t
+    counts the visits and tokens before the first are zero.
+    Computed in float32 (float64 if x is), under autocast as well.
+
+    Args:
+        x: Tokens, ``(B, L, E)``.
+        weight: ``(E, K)``; the last tap weighs the token itself.
+        bias: ``(E,)``.
+        activation: "silu" or None.
+        reverse: Visit the tokens from the end of the order.
+        scan_order: "s2t" or "t2s", as in :func:`vsrm_arch.ops.selective_scan.selective_scan`.
+        num_frames: Frames in the sequence; only "t2s" needs it.
+        backend: The implementation; by default ``VSRM_CAUSAL_CONV1D_BACKEND`` or the best one for the inputs.
+
+    Returns:
+        ``(B, L, E)``, in memory's order and in x's dtype.
+
+    Raises:
+        ValueError: A shape, dtype or device does not fit, or the activation is unknown.
+        UserError: The backend asked for is unknown or cannot run here.
+
+    Example:
+        >>> causal_conv1d(torch.randn(1, 12, 8), torch.randn(8, 4), reverse=True).shape
+        torch.Size([1, 12, 8])
+    """
+    check_dims("x", x, "B, L, E")
+    check_dims("weight", weight, "E, K")
+    check_shape("weight", weight, (x.shape[2], weight.shape[1]), "E, K")
+    check_shape("bias", bias, (x.shape[2],), "E")
+    check_same_device(x, {"weight": weight, "bias": bias})
+    check_scan_order(x.shape[1], scan_order, num_frames)
+    if activation not in ("silu", None):
+        raise ValueError(f"activation: expected 'silu' or None, got {activation!r}")
+
+    def limit(name: str) -> str | None:
+        return cuda.limit(x, weight) if name == "causal_conv1d" else None
+
+    run = BACKENDS.choose(backend, x.device.type, limit)
+    with torch.autocast(x.device.type, enabled=False):
+        return run(x, weight, bias, activation, reverse, scan_order, num_frames)

@@ -1,0 +1,99 @@
+"""The selective scan of Mamba: a linear recurrence whose coefficients depend on the tokens."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vsrm_arch.ops.backends import Backend, Backends
+from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
+from vsrm_arch.ops.scan_order import ScanOrder, check_scan_order
+from vsrm_arch.ops.selective_scan import mamba_ssm
+from vsrm_arch.ops.selective_scan.naive import selective_scan_naive
+from vsrm_arch.ops.selective_scan.portable import selective_scan_portable
+
+__all__ = ["BACKENDS", "selective_scan"]
+
+# The best first. A fused Triton version will stand at the head.
+BACKENDS = Backends(
+    "selective_scan",
+    [
+        Backend("mamba_ssm", mamba_ssm.selective_scan_mamba_ssm, mamba_ssm.obstacle),
+        Backend("portable", selective_scan_portable),
+        Backend("naive", selective_scan_naive),
+    ],
+)
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+    reverse: bool = False,
+    scan_order: ScanOrder = "s2t",
+    num_frames: int = 1,
+    backend: Literal["mamba_ssm", "portable", "naive"] | None = None,
+) -> Tensor:
+    """Runs the selective state space model over a sequence of tokens (the paper's eq. 2).
+
+    In the order of the visits, with ``h = 0`` before the first and ``delta`` after bias and softplus::
+
+        h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t,    y_t = C_t h_t + D u_t,    out_t = y_t SiLU(z_t)
+
+    The state h is float32 (float64 if u is), under autocast as well.
+
+    Args:
+        u: Inputs, ``(B, L, E)``.
+        delta: Time steps before bias and softplus, ``(B, L, E)``.
+        A: State matrix, a diagonal per channel, ``(E, N)``; negative, so that the state decays.
+        B: Input projections, ``(B, L, N)``.
+        C: Output projections, ``(B, L, N)``.
+        D: Skip weights, ``(E,)``.
+        z: Gate before its SiLU, ``(B, L, E)``.
+        delta_bias: Added to the time steps, ``(E,)``.
+        delta_softplus: Whether the time steps pass through a softplus.
+        reverse: Visit the tokens from the end of the order.
+        scan_order: Tokens lie in memory as ``t * S + s`` for frame t and position s, ``L = num_frames * S``. "s2t"
+            visits them as they lie; "t2s" visits all frames of a position before the next position.
+        num_frames: Frames in the sequence; only "t2s" needs it.
+        backend: The implementation; by default ``VSRM_SELECTIVE_SCAN_BACKEND`` or the best one for the inputs.
+
+    Returns:
+        ``(B, L, E)``, in memory's order and in u's dtype.
+
+    Raises:
+        ValueError: A shape, dtype or device does not fit.
+        UserError: The backend asked for is unknown or cannot run here.
+
+    Example:
+        >>> u, delta = torch.randn(1, 12, 8), torch.rand(1, 12, 8)
+        >>> A, B, C = -torch.rand(8, 4), torch.randn(1, 12, 4), torch.randn(1, 12, 4)
+        >>> selective_scan(u, delta, A, B, C, scan_order="t2s", num_frames=3).shape
+        torch.Size([1, 12, 8])
+    """
+    check_dims("u", u, "B, L, E")
+    check_dims("A", A, "E, N")
+    batch, length, channels = u.shape
+    states = A.shape[1]
+    check_shape("A", A, (channels, states), "E, N")
+    for name, tokens in (("delta", delta), ("z", z)):
+        check_shape(name, tokens, (batch, length, channels), "B, L, E")
+    for name, tokens in (("B", B), ("C", C)):
+        check_shape(name, tokens, (batch, length, states), "B, L, N")
+    for name, vector in (("D", D), ("delta_bias", delta_bias)):
+        check_shape(name, vector, (channels,), "E")
+    check_same_device(u, {"delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias})
+    check_scan_order(length, scan_order, num_frames)
+
+    def limit(name: str) -> str | None:
+        return mamba_ssm.limit(u, A) if name == "mamba_ssm" else None
+
+    run = BACKENDS.choose(backend, u.device.type, limit)
+    with torch.autocast(u.device.type, enabled=False):
+        return run(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse, scan_order, num_frames)
