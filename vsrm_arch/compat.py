@@ -1,12 +1,30 @@
 """Every workaround for BasicSR 1.4.2, a function each, with the upstream fault it answers.
 
-Importing this module applies them all; it is imported before anything else that touches BasicSR.
+Importing this module applies them all; it is imported before anything else that touches BasicSR. BasicSR's files stay
+as they are: what is replaced is replaced in the imported modules.
 """
 
+import functools
+import importlib
+import importlib.util
+import inspect
+import logging
+import os
+import re
+import shlex
 import sys
+import time
 import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vsrm_arch.errors import UserError
 
 __all__: list[str] = []
+
+logger = logging.getLogger("basicsr.vsrm_arch")
 
 
 def _restore_functional_tensor() -> None:
@@ -22,4 +40,233 @@ def _restore_functional_tensor() -> None:
     sys.modules.setdefault(name, module)
 
 
+def _restore_distutils() -> None:
+    """``import basicsr`` fails on Python 3.12, which dropped ``distutils``, unless setuptools brings its own.
+
+    BasicSR compares two version numbers with it.
+    """
+    if importlib.util.find_spec("distutils") is not None:
+        return
+    package, module = types.ModuleType("distutils"), types.ModuleType("distutils.version")
+    module.LooseVersion = lambda text: [int(n) for n in re.findall(r"\d+", text)]  # type: ignore[attr-defined]
+    package.version = module  # type: ignore[attr-defined]
+    sys.modules |= {"distutils": package, "distutils.version": module}
+
+
+def _load_weights_only() -> None:
+    """``torch.load`` is called without ``weights_only``: a checkpoint can run any code.
+
+    PyTorch >= 2.6 loads weights only by default, unless an environment variable says otherwise.
+    """
+    if os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None) is not None:
+        logger.warning("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored: checkpoints are read with weights only")
+
+
+def _read_options_safely() -> None:
+    """``parse_options`` builds Python objects from YAML, and runs ``--force_yml`` through ``exec`` and ``eval``."""
+    import yaml
+
+    from vsrm_arch.config import parse_options
+    from vsrm_arch.config.yaml_file import OptionLoader
+
+    def ordered_yaml() -> tuple[type, type]:
+        return OptionLoader, yaml.SafeDumper
+
+    _put(parse_options, "basicsr.utils.options", "basicsr.train", "basicsr.test", "basicsr")
+    _put(ordered_yaml, "basicsr.utils.options")
+
+
+def _start_processes_anywhere() -> None:
+    """``init_dist`` fails on a CPU (nccl; ``rank % 0``), and takes the global rank for the number of the local GPU."""
+    from vsrm_arch.distributed import init_dist
+
+    _put(init_dist, "basicsr.utils.dist_util", "basicsr.utils.options")
+
+
+def _resume_anywhere() -> None:
+    """``load_resume_state`` needs CUDA, unpickles anything, and stops at a broken newest state."""
+
+    def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+        from vsrm_arch.models import checkpoints
+
+        return checkpoints.load_resume_state(opt)
+
+    _put(load_resume_state, "basicsr.train", "basicsr")
+
+
+def _copy_option_file_whole() -> None:
+    """``copy_opt_file`` fails if the file already lies in the experiment's folder, or that folder is not there yet.
+
+    The first happens when the copy is trained from, the second when ``path: resume_state`` belongs to another
+    experiment. It also writes the copy in place, in the locale's encoding.
+    """
+    from basicsr.utils.dist_util import master_only
+
+    @master_only  # type: ignore[untyped-decorator, unused-ignore]
+    def copy_opt_file(opt_file: str, experiments_root: str) -> None:
+        source, folder = Path(opt_file).expanduser(), Path(experiments_root)
+        folder.mkdir(parents=True, exist_ok=True)
+        copy = folder / source.name
+        if copy.exists() and copy.samefile(source):
+            return
+        command = shlex.join(sys.argv).replace("\n", " ")
+        half = copy.with_name(f".{copy.name}.partial")
+        header = f"# Copied on {time.asctime()}, when this was run:\n# {command}\n\n"
+        half.write_text(header + source.read_text(encoding="utf-8-sig"), encoding="utf-8")
+        half.replace(copy)
+
+    _put(copy_opt_file, "basicsr.utils.options", "basicsr.train", "basicsr")
+
+
+def _refuse_empty_epochs() -> None:
+    """A training set smaller than one batch is dropped: the pipeline ends at once, having trained nothing."""
+    train = importlib.import_module("basicsr.train")
+
+    def create(original: Callable[..., Any], opt: dict[str, Any], logger: logging.Logger) -> Any:
+        result = original(opt, logger)
+        loader = result[0]
+        if loader is not None and len(loader) == 0:
+            raise UserError(
+                f"datasets.train: {len(loader.dataset)} items in {opt['world_size']} processes do not fill one batch "
+                f"of {loader.batch_size}; lower batch_size_per_gpu or raise dataset_enlarge_ratio"
+            )
+        return result
+
+    _wrap(train, "create_train_val_dataloader", create)
+
+
+def _prefetch_anywhere() -> None:
+    """The prefetchers: three faults.
+
+    ``CPUPrefetcher`` starts all workers twice, once in vain, and with ``persistent_workers`` reads from both at a time;
+    an exception in the thread of ``prefetch_mode: cpu`` leaves the training waiting for ever; ``prefetch_mode: cuda``
+    fails where there is no CUDA.
+    """
+    import torch
+    from basicsr.data import prefetch_dataloader as module
+
+    def remember(original: Callable[..., None], self: Any, loader: Any) -> None:
+        # The pipeline calls reset(), which starts the workers, before it asks for the first batch.
+        self.ori_loader = loader
+
+    def run(original: Callable[..., None], self: Any) -> None:
+        try:
+            for item in self.generator:
+                self.queue.put(item)
+        except Exception as error:
+            self.queue.put(error)
+        else:
+            self.queue.put(None)
+
+    def following(original: Callable[..., Any], self: Any) -> Any:
+        item = original(self)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def choose(original: Callable[..., Any], loader: Any, opt: dict[str, Any]) -> Any:
+        if torch.cuda.is_available() and opt["num_gpu"] != 0:
+            return original(loader, opt)
+        return module.CPUPrefetcher(loader)
+
+    _wrap(module.CPUPrefetcher, "__init__", remember)
+    _wrap(module.PrefetchGenerator, "run", run)
+    _wrap(module.PrefetchGenerator, "__next__", following)
+    _wrap(importlib.import_module("basicsr.train"), "CUDAPrefetcher", choose)
+
+
+def _distribute_models_anywhere() -> None:
+    """``BaseModel.model_to_device`` asks for the current CUDA device: no model can be distributed on a CPU."""
+    from basicsr.models.base_model import BaseModel
+    from torch import nn
+
+    def model_to_device(original: Callable[..., nn.Module], self: Any, net: nn.Module) -> nn.Module:
+        if not (self.opt["dist"] and self.device.type == "cpu"):
+            return original(self, net)
+        unused = self.opt.get("find_unused_parameters", False)
+        return nn.parallel.DistributedDataParallel(net.to(self.device), find_unused_parameters=unused)
+
+    _wrap(BaseModel, "model_to_device", model_to_device)
+
+
+def _align_basicvsrpp_anywhere() -> None:
+    """BasicVSR++: three faults.
+
+    Built where CUDA is absent, it leaves its deformable alignment out (5.28 M instead of 7.32 M parameters), though the
+    operator it uses, torchvision's, runs on a CPU. After one clip that is its own mirror image it takes every clip for
+    such a one, and computes wrong flows. For clips of more than ``cpu_cache_length`` frames it calls ``.cuda()``.
+    """
+    import torch
+    from basicsr.archs.basicvsrpp_arch import BasicVSRPlusPlus, SecondOrderDeformableAlignment
+
+    signature = inspect.signature(BasicVSRPlusPlus.__init__)
+
+    def build(original: Callable[..., None], self: Any, *args: Any, **kwargs: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Deformable alignment module is not added")
+            original(self, *args, **kwargs)
+        if self.is_with_alignment:
+            return
+        given = signature.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        for branch in self.backbone:
+            self.deform_align[branch] = SecondOrderDeformableAlignment(
+                2 * self.mid_channels,
+                self.mid_channels,
+                3,
+                padding=1,
+                deformable_groups=16,
+                max_residue_magnitude=given.arguments["max_residue_magnitude"],
+            )
+        self.is_with_alignment = True
+
+    def check_if_mirror_extended(original: Callable[..., None], self: Any, lqs: torch.Tensor) -> None:
+        self.is_mirror_extended = False
+        original(self, lqs)
+
+    def forward(original: Callable[..., torch.Tensor], self: Any, lqs: torch.Tensor) -> torch.Tensor:
+        if lqs.is_cuda:
+            return original(self, lqs)
+        length, self.cpu_cache_length = self.cpu_cache_length, lqs.shape[1]
+        try:
+            return original(self, lqs)
+        finally:
+            self.cpu_cache_length = length
+
+    _wrap(BasicVSRPlusPlus, "__init__", build)
+    _wrap(BasicVSRPlusPlus, "check_if_mirror_extended", check_if_mirror_extended)
+    _wrap(BasicVSRPlusPlus, "forward", forward)
+
+
+def _put(function: Callable[..., Any], *modules: str) -> None:
+    """Puts a function in the place of BasicSR's function of its name, wherever that has been imported to."""
+    for module in modules:
+        setattr(importlib.import_module(module), function.__name__, function)
+
+
+def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    """Puts ``wrapper``, which is handed the original first, in the place of an attribute; once only."""
+    original = getattr(owner, name)
+    if getattr(original, "_mended_by_vsrm_arch", False):
+        return
+
+    @functools.wraps(original)
+    def mended(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    mended._mended_by_vsrm_arch = True  # type: ignore[attr-defined]
+    setattr(owner, name, mended)
+
+
+# The first two make BasicSR importable.
 _restore_functional_tensor()
+_restore_distutils()
+_load_weights_only()
+_read_options_safely()
+_start_processes_anywhere()
+_resume_anywhere()
+_copy_option_file_whole()
+_refuse_empty_epochs()
+_prefetch_anywhere()
+_distribute_models_anywhere()
+_align_basicvsrpp_anywhere()

@@ -1,7 +1,26 @@
 """Option files: read safely, overridden from the command line, checked against typed structures."""
 
+from vsrm_arch.config.checking import check
+from vsrm_arch.config.documentation import json_schema, reference
 from vsrm_arch.config.messages import OptionError
+from vsrm_arch.config.overriding import override
+from vsrm_arch.config.pipeline import Launch, add_flags, launch, parse_options, read_options
 from vsrm_arch.config.typed import check_arguments, parse
 from vsrm_arch.config.yaml_file import load_yaml, parse_value
 
-__all__ = ["OptionError", "check_arguments", "load_yaml", "parse", "parse_value"]
+__all__ = [
+    "Launch",
+    "OptionError",
+    "add_flags",
+    "check",
+    "check_arguments",
+    "json_schema",
+    "launch",
+    "load_yaml",
+    "override",
+    "parse",
+    "parse_options",
+    "parse_value",
+    "read_options",
+    "reference",
+]

@@ -9,7 +9,7 @@ import yaml
 
 from vsrm_arch.config.messages import OptionError
 
-__all__ = ["load_yaml", "parse_value"]
+__all__ = ["OptionLoader", "load_yaml", "parse_value"]
 
 _PREFIX = "tag:yaml.org,2002:"
 # What a bare word means: the core schema of YAML 1.2. That of YAML 1.1, PyYAML's own, turns the words of option files
@@ -28,7 +28,7 @@ _BARE_WORDS = {
 }
 
 
-class _OptionLoader(yaml.SafeLoader):
+class OptionLoader(yaml.SafeLoader):
     """Null, booleans, numbers, strings, lists and mappings with string keys; nothing else."""
 
     yaml_constructors = {  # noqa: RUF012  (the name and kind of PyYAML's own class attribute)
@@ -60,9 +60,9 @@ class _OptionLoader(yaml.SafeLoader):
         return {self.construct_object(k, deep=True): self.construct_object(v, deep=True) for k, v in node.value}
 
 
-_OptionLoader.add_constructor(f"{_PREFIX}map", _OptionLoader.construct_options)
+OptionLoader.add_constructor(f"{_PREFIX}map", OptionLoader.construct_options)
 for _tag, (_pattern, _first) in _BARE_WORDS.items():
-    _OptionLoader.add_implicit_resolver(
+    OptionLoader.add_implicit_resolver(
         f"{_PREFIX}{_tag}", re.compile(f"(?:{_pattern})$"), ["" if c == "\0" else c for c in _first]
     )
 
@@ -118,7 +118,7 @@ def parse_value(text: str, where: str) -> Any:
 
 def _load(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_OptionLoader)
+        return yaml.load(text, Loader=OptionLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}" if mark else where

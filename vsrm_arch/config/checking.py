@@ -1,0 +1,201 @@
+"""The check of a whole option file, before anything is built and any folder is made."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vsrm_arch.config.messages import OptionError, below, did_you_mean
+from vsrm_arch.config.sections import registered, registry_of
+from vsrm_arch.config.typed import check_arguments, parse
+
+__all__ = ["check"]
+
+# What BasicSR's pipelines read without asking whether it is there.
+_READ_BY_TRAINING = (
+    ("num_gpu",),
+    ("train", "total_iter"),
+    ("logger", "print_freq"),
+    ("logger", "save_checkpoint_freq"),
+    ("logger", "use_tb_logger"),
+)
+_READ_BY_TESTING = (("num_gpu",), ("val", "save_img"))
+
+
+def check(options: Mapping[str, Any], where: str, is_train: bool) -> dict[str, Any]:
+    """Checks every section of an option file that has a structure, and what BasicSR's pipelines need of the others.
+
+    Args:
+        options: The file's sections; not modified.
+        where: The file, for messages.
+        is_train: Whether the file is to train from or to test with.
+
+    Returns:
+        The options, completed by the defaults that the pipelines read (of ``logger``, ``val`` and the datasets, where
+        these have structures), and with the phase and the scale that BasicSR gives to each dataset.
+
+    Raises:
+        OptionError: At the first fault.
+    """
+    result = copy.deepcopy(dict(options))
+    _check_name(result, where)
+    model = registered("model", result["model_type"], f"{where}: model_type")
+    structure = getattr(model, "Options", None)
+    for section in ("logger", "val") if structure else ():
+        needed = (section == "logger") == is_train
+        if result.get(section) is None and needed:
+            result[section] = {}
+    if result.get("path") is None:
+        result["path"] = {}
+    if structure is not None:
+        parsed = parse(structure, result, where)
+        for section in ("logger", "val"):
+            if isinstance(result.get(section), dict):
+                result[section] = _completed(result[section], getattr(parsed, section, None))
+    _check_sections(result, where)
+    result["datasets"] = {
+        key: _check_dataset(result, key, section, where, is_train)
+        for key, section in _section(result, "datasets", where).items()
+    }
+    _check_phases(result["datasets"], where, is_train)
+    _check_read(result, where, is_train)
+    _check_files(result, where)
+    return result
+
+
+def _check_name(options: Mapping[str, Any], where: str) -> None:
+    for key in ("name", "model_type"):
+        if not isinstance(options.get(key), str):
+            problem = f"expected a string, got {options[key]!r}" if key in options else "missing"
+            raise OptionError(f"{below(where, key)}: {problem}")
+    name = Path(options["name"])
+    if name.is_absolute() or ".." in name.parts or not name.parts:
+        raise OptionError(f"{where}: name: {options['name']!r} cannot name a folder below experiments/")
+
+
+def _check_sections(options: Mapping[str, Any], where: str) -> None:
+    """Networks, losses and metrics against what they name."""
+    networks = [key for key in options if key.startswith("network_")]
+    if not networks:
+        raise OptionError(f"{where}: missing section 'network_g'")
+    for key in networks:
+        _check_registered(options[key], (key,), where)
+    for key, section in _section(options, "train", where, optional=True).items():
+        if registry_of(("train", key)) and section is not None:
+            _check_registered(section, ("train", key), where)
+    val = _section(options, "val", where, optional=True)
+    for key, section in _section(val, "metrics", f"{where}: val", optional=True).items():
+        _check_registered(section, ("val", "metrics", key), where)
+
+
+def _check_registered(section: Any, path: tuple[str, ...], where: str) -> None:
+    registry = registry_of(path)
+    assert registry is not None
+    for key in path:
+        where = below(where, key)
+    entry = registered(registry, _type(section, where), f"{where}.type")
+    arguments = {key: value for key, value in section.items() if key != "type"}
+    if registry == "metric":
+        # Every metric is also handed the two images, and BasicSR reads `better` for itself.
+        arguments |= {"img": None, "img2": None}
+        arguments.pop("better", None)
+    check_arguments(entry, arguments, where)
+
+
+def _check_dataset(options: Mapping[str, Any], key: str, section: Any, where: str, is_train: bool) -> dict[str, Any]:
+    where = below(below(where, "datasets"), key)
+    entry = registered("dataset", _type(section, where), f"{where}.type")
+    completed = {**section, "phase": key.split("_")[0]}
+    if "scale" in options:
+        completed["scale"] = options["scale"]
+    structure = getattr(entry, "Options", None)
+    if structure is not None:
+        completed = _completed(completed, parse(structure, completed, where))
+    needed = ["name"]
+    if is_train and completed["phase"] == "train":
+        needed += ["batch_size_per_gpu", "num_worker_per_gpu"]
+    for name in needed:
+        if completed.get(name) is None:
+            raise OptionError(f"{where}: missing key '{name}'")
+    if completed.get("persistent_workers") and not completed.get("num_worker_per_gpu"):
+        raise OptionError(f"{where}.persistent_workers: there are no workers to keep; set num_worker_per_gpu, too")
+    for name in ("dataroot_gt", "dataroot_lq"):
+        if isinstance(completed.get(name), str):
+            completed[name] = str(Path(completed[name]).expanduser())
+    return completed
+
+
+def _check_phases(datasets: Mapping[str, Mapping[str, Any]], where: str, is_train: bool) -> None:
+    phases = ("train", "val") if is_train else ("val", "test")
+    for key, section in datasets.items():
+        if section["phase"] not in phases:
+            hint = did_you_mean(key, phases) if is_train else "a test reads sections named test, test_2, val, …"
+            raise OptionError(f"{where}: datasets.{key}: not a phase of this command; {hint}")
+        if section["phase"] == "train" and key != "train":
+            raise OptionError(f"{where}: datasets.{key}: BasicSR trains from one section, named train")
+    if is_train and "train" not in datasets:
+        raise OptionError(f"{where}: datasets: missing section 'train'")
+    if not datasets:
+        raise OptionError(f"{where}: datasets: no section to test on")
+
+
+def _check_read(options: Mapping[str, Any], where: str, is_train: bool) -> None:
+    needed = _READ_BY_TRAINING if is_train else _READ_BY_TESTING
+    if is_train and options.get("val") is not None:
+        needed = (*needed, ("val", "val_freq"), ("val", "save_img"))
+    for path in needed:
+        section: Any = options
+        for key in path:
+            where_key = f"{where}: {'.'.join(path)}"
+            if not isinstance(section, Mapping) or section.get(key) is None:
+                raise OptionError(f"{where_key}: missing key '{key}'")
+            section = section[key]
+
+
+def _check_files(options: Mapping[str, Any], where: str) -> None:
+    """The files that a network or a pipeline opens: a missing one is told now, not after the data have been read."""
+    files = [
+        ("path", key, value)
+        for key, value in _section(options, "path", where).items()
+        if key.startswith("pretrain_network") or key == "resume_state"
+    ]
+    for network in (key for key in options if key.startswith("network_")):
+        files += [(network, key, value) for key, value in options[network].items() if key.endswith("_path")]
+    for section, key, value in files:
+        if isinstance(value, str) and not Path(value).expanduser().is_file():
+            remedy = "see `basicsr doctor`" if key == "spynet_path" else "check the path"
+            raise OptionError(f"{where}: {section}.{key}: no such file: {value}; {remedy}, or set it to ~")
+
+
+def _section(options: Mapping[str, Any], key: str, where: str, optional: bool = False) -> Mapping[str, Any]:
+    section = options.get(key)
+    if section is None and optional:
+        return {}
+    if not isinstance(section, Mapping):
+        problem = "missing section" if section is None else f"expected a section, got {section!r} for"
+        raise OptionError(f"{where}: {problem} '{key}'")
+    return section
+
+
+def _type(section: Any, where: str) -> str:
+    if not isinstance(section, Mapping):
+        raise OptionError(f"{where}: expected a section (lines 'key: value'), got {section!r}")
+    if not isinstance(section.get("type"), str):
+        raise OptionError(f"{where}: missing key 'type'")
+    return str(section["type"])
+
+
+def _completed(section: dict[str, Any], parsed: Any) -> dict[str, Any]:
+    """A section with the values that its structure has by default; none of those that are None.
+
+    BasicSR's pipelines look some keys up without a default, and ask of others only whether they are there.
+    """
+    if not dataclasses.is_dataclass(parsed):
+        return section
+    values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(parsed)}
+    plain = {
+        k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v
+        for k, v in values.items()
+    }
+    return {**{k: v for k, v in plain.items() if v is not None}, **section}

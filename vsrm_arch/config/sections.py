@@ -1,0 +1,103 @@
+"""Which typed structure, if any, stands behind each section of an option file."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from vsrm_arch.config.messages import OptionError, below, did_you_mean
+from vsrm_arch.config.typed import argument_names, options_class
+
+__all__ = ["registered", "registry_of", "structure", "valid_keys"]
+
+Path = tuple[str, ...]
+
+
+def registry_of(path: Path) -> str | None:
+    """The registry whose classes a section at ``path`` names by its ``type``: arch, dataset, loss, metric; or None."""
+    match path:
+        case (network,) if network.startswith("network_"):
+            return "arch"
+        case ("datasets", _):
+            return "dataset"
+        case ("train", loss) if loss.endswith("_opt"):
+            return "loss"
+        case ("val", "metrics", _):
+            return "metric"
+    return None
+
+
+def registered(registry: str, name: Any, where: str) -> Callable[..., object]:
+    """What is registered with BasicSR under a name.
+
+    Args:
+        registry: ``arch``, ``dataset``, ``loss``, ``metric`` or ``model``.
+        name: The name; BasicSR also finds ``<name>_basicsr``.
+        where: The key that holds it, for messages.
+
+    Returns:
+        The class or function.
+
+    Raises:
+        OptionError: If there is none of that name; the nearest one is named.
+    """
+    from basicsr.utils import registry as registries
+
+    entries: Mapping[str, Any] = dict(getattr(registries, f"{registry.upper()}_REGISTRY"))
+    for candidate in (name, f"{name}_basicsr"):
+        if candidate in entries:
+            return entries[candidate]
+    raise OptionError(f"{where}: no {registry} named {name!r} is registered; {did_you_mean(name, entries)}")
+
+
+def structure(options: Mapping[str, Any], path: Path) -> Any:
+    """What describes the section at ``path``.
+
+    Args:
+        options: The whole option file.
+        path: Keys from the file's top; ``()`` is the file itself.
+
+    Returns:
+        A dataclass, or the registered class or function that the section's values are handed to; None where nothing is
+        known: inside the sections of a class without ``Options``, or where the ``type`` is missing or not registered.
+    """
+    for length in range(len(path), 0, -1):
+        registry = registry_of(path[:length])
+        if registry is not None:
+            return _descend(_named_by(options, path[:length], registry), path[length:])
+    try:
+        model = registered("model", options.get("model_type"), "")
+    except OptionError:
+        return None
+    return _descend(getattr(model, "Options", None), path)
+
+
+def valid_keys(options: Mapping[str, Any], path: Path) -> list[str] | None:
+    """The keys that may stand in the section at ``path``; None where that is not known."""
+    found = structure(options, path)
+    if found is None:
+        return None
+    if dataclasses.is_dataclass(found):
+        return [f.name for f in dataclasses.fields(found)]
+    names = argument_names(found)
+    return None if names is None else ["type", *names]
+
+
+def _named_by(options: Mapping[str, Any], path: Path, registry: str) -> Any:
+    """The structure of a section that names a registered class."""
+    section: Any = options
+    for key in path:
+        section = section.get(key) if isinstance(section, Mapping) else None
+    try:
+        entry = registered(registry, section["type"] if isinstance(section, Mapping) else None, below("", path[-1]))
+    except (OptionError, KeyError):
+        return None
+    return getattr(entry, "Options", None) if registry == "dataset" else entry
+
+
+def _descend(found: Any, keys: Path) -> Any:
+    """The dataclass reached from another through its fields."""
+    for key in keys:
+        if found is None or not dataclasses.is_dataclass(found):
+            return None
+        found = options_class(get_type_hints(found).get(key))
+    return found
