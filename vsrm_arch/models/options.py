@@ -35,13 +35,19 @@ def _required(help: str) -> Any:
     return field(metadata={"help": help})
 
 
+def _check(holds: bool, message: str) -> None:
+    """The reader of the option file puts the section's name before the message."""
+    if not holds:
+        raise ValueError(message)
+
+
 @dataclass(frozen=True)
 class OptimizerOptions:
     """``train: optim_g``."""
 
     type: Literal["Adam", "AdamW"] = _required("optimiser")
     lr: float = _required("learning rate at the start of the schedule")
-    betas: list[float] = _key("decay of the running means of the gradient and of its square", [0.9, 0.99])
+    betas: tuple[float, float] = _key("decay of the running means of the gradient and of its square", (0.9, 0.99))
     weight_decay: float = _key("weight decay", 0.0)
     eps: float = _key("added to the denominator", 1e-8)
 
@@ -57,6 +63,11 @@ class SchedulerOptions:
     milestones: list[int] = _key("multi-step: iterations after which the learning rate is multiplied by gamma", [])
     gamma: float = _key("multi-step: factor at each milestone", 0.1)
     restarts: list[int] = _key("multi-step: iterations at which the schedule starts again", [0])
+
+    def __post_init__(self) -> None:
+        name = "periods" if self.type == "CosineAnnealingRestartLR" else "restarts"
+        count, weights = len(getattr(self, name)), len(self.restart_weights)
+        _check(count == weights, f"restart_weights has {weights} entries and {name} has {count}; give one for each")
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,23 @@ class TrainOptions:
     compile: bool = _key("whether to run the network through torch.compile", False)
     accumulate: int = _key("parts into which each process splits its batch, to save memory", 1)
 
+    def __post_init__(self) -> None:
+        periods = self.scheduler.periods
+        covers = self.scheduler.type != "CosineAnnealingRestartLR" or sum(periods) >= self.total_iter
+        _check(self.total_iter >= 1, f"total_iter is {self.total_iter}; it must be at least 1")
+        _check(
+            covers,
+            f"scheduler.periods add up to {sum(periods)}, fewer than the {self.total_iter} of total_iter; raise them",
+        )
+        _check(
+            bool(self.pixel_opt or self.frequency_opt), "neither pixel_opt nor frequency_opt is set; a loss is needed"
+        )
+        _check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; it must be at least 0 and below 1")
+        _check(
+            self.grad_clip is None or self.grad_clip > 0, f"grad_clip is {self.grad_clip}; give a norm above 0, or ~"
+        )
+        _check(self.accumulate >= 1, f"accumulate is {self.accumulate}; it must be at least 1")
+
 
 @dataclass(frozen=True)
 class WindowOptions:
@@ -85,6 +113,12 @@ class WindowOptions:
     num_frame: int = _required("frames in one pass")
     overlap: int = _key("frames that neighbouring passes share; each frame is taken where it lies deeper", 0)
 
+    def __post_init__(self) -> None:
+        _check(
+            0 <= self.overlap < self.num_frame,
+            f"overlap is {self.overlap}; it must be at least 0 and below num_frame, {self.num_frame}",
+        )
+
 
 @dataclass(frozen=True)
 class TileOptions:
@@ -92,6 +126,12 @@ class TileOptions:
 
     size: int = _required("side of a tile, in LR pixels")
     overlap: int = _key("LR pixels over which neighbouring tiles are cross-faded", 0)
+
+    def __post_init__(self) -> None:
+        _check(
+            0 <= self.overlap < self.size,
+            f"overlap is {self.overlap}; it must be at least 0 and below size, {self.size}",
+        )
 
 
 @dataclass(frozen=True)
@@ -111,6 +151,9 @@ class ValOptions:
     compare_bicubic: bool = _key("whether to report bicubic enlargement's metrics beside the network's", False)
     save_comparison: bool = _key("whether to save a picture bicubic | ours | truth of a frame of each clip", False)
     comparison_frame: int | None = _key("the frame of that picture, counted from 0; null: the centre frame")
+
+    def __post_init__(self) -> None:
+        _check(self.val_freq >= 1, f"val_freq is {self.val_freq}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -145,6 +188,14 @@ class LoggerOptions:
     keep_checkpoints: int | None = _key("how many of the newest checkpoints to keep; null: all")
     use_tb_logger: bool = _key("whether to log to TensorBoard", False)
     wandb: WandbOptions | None = _key("Weights & Biases (needs use_tb_logger)")
+
+    def __post_init__(self) -> None:
+        for name in ("print_freq", "save_checkpoint_freq"):
+            _check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        _check(
+            self.keep_checkpoints is None or self.keep_checkpoints >= 1,
+            f"keep_checkpoints is {self.keep_checkpoints}; keep at least 1, or ~ for all",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""Where the network runs and in which precision."""
+
+import logging
+from typing import Any
+
+import torch
+
+from vsrm_arch.errors import UserError
+from vsrm_arch.models.options import Precision
+
+__all__ = ["autocast", "choose_device"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+_logger = logging.getLogger("basicsr.vsrm_arch")
+
+
+def choose_device(opt: dict[str, Any]) -> torch.device:
+    """The device of this process: a GPU where ``num_gpu`` is not 0, the CPU otherwise.
+
+    A distributed run's launcher has set each process's current GPU. Without a launcher several GPUs need
+    BasicSR's DataParallel, which is not supported: a training is refused, since its batch would be multiplied by the
+    number of GPUs; a test runs on one GPU and gives the same results.
+
+    Raises:
+        UserError: If there is no GPU, or several are asked for without a launcher.
+    """
+    num_gpu = opt["num_gpu"]
+    if num_gpu == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError(f"num_gpu: {num_gpu}, but PyTorch sees no CUDA device; set num_gpu: 0 to run on the CPU")
+    if num_gpu > 1 and not opt["dist"]:
+        if opt["is_train"]:
+            raise UserError(
+                f"num_gpu: {num_gpu} needs a process for each GPU: run torchrun --nproc_per_node={num_gpu} "
+                "-m vsrm_arch train -opt FILE --launcher pytorch, or set num_gpu: 1"
+            )
+        _logger.warning("num_gpu: %d without a launcher: testing on one GPU; use torchrun for more.", num_gpu)
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Mixed precision for a block; nothing where it is off."""
+    dtype = _DTYPES.get(str(precision))
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,0 +1,209 @@
+"""Running a network over a validation set: which frames, which metrics, which pictures."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import imwrite, tensor2img
+from basicsr.utils.dist_util import get_dist_info
+from basicsr.utils.registry import METRIC_REGISTRY
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from vsrm_arch.errors import UserError
+from vsrm_arch.models.comparison import comparison
+from vsrm_arch.models.options import ValOptions
+
+__all__ = ["ClipScores", "Validation", "check_metrics"]
+
+# `better` tells whether high or low is good.
+_KEYS_OF_EVERY_METRIC = {"type", "better"}
+
+
+@dataclass
+class ClipScores:
+    """What one item of the set has scored.
+
+    Attributes:
+        index: The item's place in the set.
+        clip: The folder that it belongs to; a set may hold several items of one folder.
+        ours: Metric → a value for each frame.
+        bicubic: The same for bicubic enlargement, where asked for.
+    """
+
+    index: int
+    clip: str
+    ours: dict[str, list[float]] = field(default_factory=dict)
+    bicubic: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass
+class Validation:
+    """A way of validating, the same for every set and at every iteration.
+
+    Attributes:
+        options: ``val``.
+        scale: Enlargement.
+        enlarge: The network: ``(1, T, 3, h, w)`` → ``(1, T, 3, scale·h, scale·w)``, both on the CPU.
+        enlarge_bicubic: Bicubic enlargement likewise.
+        folder: Where pictures go: ``<folder>/<set>/<clip>/``.
+    """
+
+    options: ValOptions
+    scale: int
+    enlarge: Callable[[Tensor], Tensor]
+    enlarge_bicubic: Callable[[Tensor], Tensor]
+    folder: Path
+    _bicubic: dict[tuple[str, int], dict[str, list[float]]] = field(default_factory=dict)
+
+    def run(self, dataset: Dataset[Any], suffix: str, save_img: bool) -> list[ClipScores]:
+        """Validates one set; in a distributed run each rank takes every n-th item, and rank 0 gets all scores.
+
+        The ranks meet once, at the end, whatever the number of items.
+
+        Args:
+            dataset: Items with ``lq`` (T, 3, h, w), and optionally ``gt`` (T, 3, H, W) or, where only the centre frame
+                counts, (3, H, W), ``folder`` and ``lq_path``. Its ``opt["name"]`` names the set.
+            suffix: Ending of the pictures' names.
+            save_img: Whether to save the enlarged frames.
+
+        Returns:
+            The scores, in the order of the set; on the other ranks their own ones.
+
+        Raises:
+            UserError: If an item does not fit, or a picture cannot be written.
+        """
+        rank, world_size = get_dist_info()
+        length: int = len(dataset)  # type: ignore[arg-type]
+        scores = []
+        hidden = not self.options.pbar or rank != 0
+        # disable=None hides the bar where the output is no terminal.
+        for index in tqdm(range(rank, length, world_size), unit="clip", leave=False, disable=hidden or None):
+            scores.append(self._validate_clip(dataset, index, suffix, save_img))
+        if world_size > 1:
+            gathered: list[Any] | None = [None] * world_size if rank == 0 else None
+            torch.distributed.gather_object(scores, gathered)
+            if gathered is not None:
+                scores = sorted((s for part in gathered for s in part), key=lambda s: s.index)
+        return scores
+
+    def _validate_clip(self, dataset: Any, index: int, suffix: str, save_img: bool) -> ClipScores:
+        name, item = dataset.opt["name"], dataset[index]
+        clip = str(item.get("folder", index))
+        lq, gt = item["lq"], item.get("gt")
+        if lq.ndim != 4:
+            raise UserError(
+                f"datasets: {name} gives inputs of shape {tuple(lq.shape)}; RecurrentVSRModel validates clips, "
+                "(T, 3, h, w)"
+            )
+        center = self.options.center_frame_only or (gt is not None and gt.ndim == 3)
+        output = self._frames(self.enlarge(lq.unsqueeze(0))[0], center)
+        truth = None if gt is None else self._frames(gt if gt.ndim == 4 else gt.unsqueeze(0), center)
+        if truth is not None and truth.shape != output.shape:
+            raise UserError(
+                f"datasets: {name}, clip {clip}: the ground truth has {_size(truth)}, the input enlarged "
+                f"x{self.scale} has {_size(output)}; give frames of matching number and size"
+            )
+        images = [tensor2img(frame) for frame in output]  # uint8, BGR
+        truths = None if truth is None else [tensor2img(frame) for frame in truth]
+        if save_img:
+            for i, image in enumerate(images):
+                _save(image, self._folder(name, clip) / f"{self._image_name(name, item, i, center)}_{suffix}.png")
+        scores = ClipScores(index, clip)
+        if truths is not None:
+            scores.ours = self._score(images, truths)
+            if self.options.compare_bicubic:
+                scores.bicubic = self._score_bicubic(name, index, lq, truths, center)
+        if self.options.save_comparison:
+            self._save_comparison(self._folder(name, clip) / f"comparison_{suffix}.png", lq, images, truths, center)
+        return scores
+
+    def _frames(self, clip: Tensor, center: bool) -> Tensor:
+        return clip[len(clip) // 2].unsqueeze(0) if center else clip
+
+    def _folder(self, name: str, clip: str) -> Path:
+        return self.folder / name / clip
+
+    def _image_name(self, name: str, item: Mapping[str, Any], frame: int, center: bool) -> str:
+        """The stem that the stock models give a frame."""
+        path = item.get("lq_path")
+        if not center or not isinstance(path, str):
+            return f"{frame:08d}"
+        parts = Path(path).parts
+        if self.options.center_frame_only:  # VideoRecurrentModel: <clip>_<sequence> of Vimeo-90K
+            return "_".join(parts[-3:-1])
+        stem = Path(path).stem
+        return "_".join([*parts[-3:-1], stem]) if "vimeo" in name.lower() else stem
+
+    def _score(self, images: list[np.ndarray], truths: list[np.ndarray]) -> dict[str, list[float]]:
+        scores: dict[str, list[float]] = {}
+        for name, metric in (self.options.metrics or {}).items():
+            arguments = {key: value for key, value in metric.items() if key != "better"}
+            pairs = zip(images, truths, strict=True)
+            scores[name] = [float(calculate_metric({"img": ours, "img2": truth}, arguments)) for ours, truth in pairs]
+        return scores
+
+    def _score_bicubic(
+        self, name: str, index: int, lq: Tensor, truths: list[np.ndarray], center: bool
+    ) -> dict[str, list[float]]:
+        """Computed once: it does not change while the network trains."""
+        if (name, index) not in self._bicubic:
+            frames = self._frames(lq, center)
+            images = [tensor2img(self.enlarge_bicubic(frame[None, None])[0, 0]) for frame in frames]
+            self._bicubic[name, index] = self._score(images, truths)
+        return self._bicubic[name, index]
+
+    def _save_comparison(
+        self, path: Path, lq: Tensor, images: list[np.ndarray], truths: list[np.ndarray] | None, center: bool
+    ) -> None:
+        frames = self._frames(lq, center)
+        chosen = self.options.comparison_frame
+        frame = len(frames) // 2 if chosen is None else min(chosen, len(frames) - 1)
+        bicubic = tensor2img(self.enlarge_bicubic(frames[frame][None, None])[0, 0])
+        _save(comparison(bicubic, images[frame], None if truths is None else truths[frame]), path)
+
+
+def check_metrics(metrics: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """Checks that each metric is registered and takes the arguments given.
+
+    The registered functions end in ``**kwargs`` and would swallow a mistyped key.
+
+    Raises:
+        UserError: If not; the valid names are given.
+    """
+    for name, options in metrics.items():
+        kind = options.get("type")
+        if kind not in METRIC_REGISTRY:
+            known = ", ".join(sorted(dict(METRIC_REGISTRY)))
+            raise UserError(f"{where}.{name}: no metric {kind} is registered; the type must be one of {known}")
+        parameters = inspect.signature(METRIC_REGISTRY.get(kind)).parameters.values()
+        named = [p for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in ("img", "img2")]
+        valid = {p.name for p in named}
+        unknown = [key for key in options if key not in valid | _KEYS_OF_EVERY_METRIC]
+        if unknown:
+            raise UserError(
+                f"{where}.{name}: {kind} has no argument {unknown[0]}; it takes {', '.join(sorted(valid))}, and better"
+            )
+        missing = [p.name for p in named if p.default is p.empty and p.name not in options]
+        if missing:
+            raise UserError(f"{where}.{name}: {kind} needs {missing[0]}; set it (0 crops nothing)")
+        if options.get("better", "higher") not in ("higher", "lower"):
+            raise UserError(f"{where}.{name}.better: {options['better']}; it must be higher or lower")
+
+
+def _size(frames: Tensor) -> str:
+    count, _, height, width = frames.shape
+    return f"{count} frames of {height}x{width}"
+
+
+def _save(image: np.ndarray, path: Path) -> None:
+    try:
+        imwrite(image, str(path))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error}; make room, or set val.save_img: false") from error
