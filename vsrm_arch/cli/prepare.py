@@ -1,7 +1,7 @@
 """Make data in BasicSR's layout from official downloads, folders of frames or videos.
 
 Frames go to LMDB with BasicSR's meta_info.txt for training, to folders for testing; the low resolution is made by the
-bicubic reduction that MATLAB's imresize has. Nothing is downloaded: datasets/README.md says where each set is to be had.
+bicubic reduction of MATLAB's imresize. Nothing is downloaded: datasets/README.md says where each set is to be had.
 
 A command that was stopped, by Ctrl-C, a full disk or a kill, goes on where it was when it is given again. What is
 complete is left alone, and never overwritten without --force.
@@ -30,8 +30,8 @@ _EPILOG = """examples:
   basicsr prepare DATA -h
       what a data set needs and makes"""
 
-_REDS = """REDS as BasicSR trains on it: the 240 training clips and the 30 validation clips, renamed 240-269, in one LMDB;
-266 of them are for training, the other four (000, 011, 015, 020) are the test set REDS4, which is written beside it.
+_REDS = """REDS as BasicSR trains on it: the 240 training clips and the 30 validation clips, renamed 240-269, in one
+LMDB. 266 are for training; the other four (000, 011, 015, 020) are the test set REDS4, which is written beside it.
 
 SOURCE is where the official archives train_sharp.zip, val_sharp.zip and, to have the official low resolution,
 train_sharp_bicubic.zip and val_sharp_bicubic.zip were unpacked. Without the latter it is made."""
@@ -54,15 +54,15 @@ _VID4 = """Vid4: the ground truth and its bicubic reduction, on disk.
 SOURCE holds the folders calendar, city, foliage and walk."""
 _VID4_WRITES = """writes (about 100 MB):
   datasets/Vid4/GT, datasets/Vid4/BIx4, datasets/Vid4/meta_info_Vid4_GT.txt"""
-_CLIPS = """Your own clips. An INPUT is a folder of frames (png, jpg, bmp, tif; any names, ordered as numbers), a folder of such
-folders at any depth, a video file, or a folder of them. The frames of a clip must have one size; sides that the scale
-does not divide are cropped. Videos need the extra "video"."""
+_CLIPS = """Your own clips. An INPUT is a folder of frames (png, jpg, bmp, tif; any names, ordered as numbers), a folder of
+such folders at any depth, a video file, or a folder of them. The frames of a clip must have one size; sides that the
+scale does not divide are cropped. Videos need the extra "video"."""
 _CLIPS_WRITES = """writes, for -o datasets/NAME:
   train_GT.lmdb, train_BIx4.lmdb, meta_info_NAME_train_GT.txt
   val/GT, val/BIx4, meta_info_NAME_val_GT.txt         with --val
   GT, BIx4, meta_info_NAME_test_GT.txt                with --test, instead"""
 _SAMPLE = """The built-in sample: eight short training clips and one validation clip of 14 frames, 256x256, rendered from
-photographs without rights that ship with scikit-image. `basicsr train` on the sample options makes it by itself."""
+photographs in the public domain that ship with scikit-image. Training from options/sample/ makes it by itself."""
 _SAMPLE_WRITES = """writes (15 MB):
   datasets/sample/{train,val}_{GT,BIx4}.lmdb"""
 

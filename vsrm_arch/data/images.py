@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from vsrm_arch.data.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "decode", "encode_png", "is_image", "natural_key", "png_size", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "decode",
+    "encode_png",
+    "image_size",
+    "is_image",
+    "natural_key",
+    "png_size",
+    "read_image",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -61,4 +70,15 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
 def png_size(data: bytes | memoryview) -> tuple[int, int]:
     """Height and width of a PNG, from its header alone."""
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+    return height, width
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file; of a PNG from its first bytes, of others by decoding them."""
+    if path.suffix.lower() == ".png":
+        with path.open("rb") as file:
+            head = file.read(24)
+        if head[12:16] == b"IHDR":
+            return png_size(head)
+    height, width = read_image(path).shape[:2]
     return height, width

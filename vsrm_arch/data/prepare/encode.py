@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -71,37 +72,36 @@ class ImageClip:
 
     Attributes:
         name: The clip's name in keys.
-        paths: Its frames' files.
-        keys: Their keys.
+        folder: Where its frames lie.
+        files: Their names, in order.
         size: Their height and width.
-        low_paths: The files of the low resolution, where it comes with the data set.
+        numbered: Whether keys count the frames from ``00000000``; else they keep the files' names.
+        low_folder: Where the low resolution lies, under the same names, if it comes with the data set.
     """
 
     name: str
-    paths: Sequence[Path]
-    keys: Sequence[str]
+    folder: Path
+    files: Sequence[str]
     size: tuple[int, int]
-    low_paths: Sequence[Path] | None = None
+    numbered: bool = False
+    low_folder: Path | None = None
 
     @property
     def length(self) -> int:
         """Number of frames."""
-        return len(self.paths)
+        return len(self.files)
 
     @property
     def identity(self) -> str:
-        """What is in the clip."""
-        return " ".join(self.keys)
+        """The files' names."""
+        return " ".join(self.files)
 
     def frames(self) -> Iterator[Frame]:
         """The frames, in order."""
-        for i, (key, path) in enumerate(zip(self.keys, self.paths, strict=True)):
-            low = None if self.low_paths is None else self.low_paths[i]
-            yield Frame(key, str(path), _loader(path), None if low is None else _loader(low))
-
-
-def _loader(path: Path) -> Callable[[], NDArray[np.uint8]]:
-    return lambda: read_image(path)
+        for i, file in enumerate(self.files):
+            key = f"{self.name}/{i:08d}" if self.numbered else f"{self.name}/{Path(file).stem}"
+            low = None if self.low_folder is None else partial(read_image, self.low_folder / file)
+            yield Frame(key, str(self.folder / file), partial(read_image, self.folder / file), low)
 
 
 def default_workers() -> int:
@@ -161,8 +161,7 @@ def write_pair(
         for target in targets:
             target.finish()
     except KeyboardInterrupt:
-        _logger.warning("stopped; what is done is kept in %s, the same command goes on from there", _partials(targets))
-        raise
+        raise KeyboardInterrupt(f"what is done is kept in {_partials(targets)}, the same command goes on") from None
     except Exception as error:
         if not is_disk_full(error):
             raise

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from vsrm_arch.data.images import read_image
 from vsrm_arch.data.prepare.encode import Clip, Frame, default_workers, recipe, write_pair
-from vsrm_arch.data.prepare.targets import LmdbTarget, write_meta_info
+from vsrm_arch.data.prepare.targets import LmdbTarget, listing, write_meta_info
 from vsrm_arch.errors import UserError
 
 __all__ = ["TRAIN_SHOTS", "VAL_SHOTS", "Shot", "ensure_sample", "prepare_sample", "render"]
@@ -172,28 +172,33 @@ def prepare_sample(
         gt = LmdbTarget(root / f"{part}_GT.lmdb", recipe(clips, scale, None))
         lq = LmdbTarget(root / f"{part}_BIx{scale}.lmdb", recipe(clips, scale, "bicubic"))
         write_pair(clips, gt, lq, scale, workers or default_workers(), f"sample {part}")
-        write_meta_info(gt.path, root / f"meta_info_sample_{part}_GT.txt")
+        write_meta_info(root / f"meta_info_sample_{part}_GT.txt", listing(gt.path))
 
 
-def ensure_sample(root: Path) -> None:
+def ensure_sample(root: Path, force: bool = False, workers: int | None = None) -> None:
     """Makes the sample if it is not there; whoever of several processes comes first makes it, the others wait.
 
     Args:
         root: Its folder, usually ``datasets/sample``. It appears complete or not at all.
+        force: Make it anew, and replace the one that is there when that is done.
+        workers: Number of threads; all processors by default.
     """
-    if root.is_dir():
+    if root.is_dir() and not force:
         return
     root.parent.mkdir(parents=True, exist_ok=True)
     with _locked(root.with_name(f".{root.name}.lock")):
-        if root.is_dir():
+        if root.is_dir() and not force:
             return
         _logger.info("making the sample in %s (once, a few seconds)", root)
         temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
         try:
-            prepare_sample(temporary)
+            prepare_sample(temporary, workers=workers)
             # mkdtemp's folder is the owner's alone; a data set is to be read like any other folder.
             temporary.chmod(0o755)
+            if root.is_dir():
+                root.rename(temporary / "old")
             temporary.rename(root)
+            shutil.rmtree(root / "old", ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -10,15 +10,16 @@ import logging
 import os
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 
 import lmdb
 
-from vsrm_arch.data.images import png_size
+from vsrm_arch.data.images import image_size, png_size
 from vsrm_arch.data.sources import open_frames
 from vsrm_arch.errors import UserError
 
-__all__ = ["FolderTarget", "LmdbTarget", "Target", "is_disk_full", "write_meta_info", "write_text"]
+__all__ = ["FolderTarget", "LmdbTarget", "Target", "is_disk_full", "listing", "write_meta_info", "write_text"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -41,18 +42,24 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def write_meta_info(root: Path, path: Path) -> None:
-    """Lists the clips of an LMDB or folder as BasicSR's data sets read them: ``000 100 (720,1280,3)`` a line.
+def listing(root: Path) -> dict[str, tuple[int, tuple[int, int]]]:
+    """Clips of a finished LMDB or folder: their number of frames, and the frames' height and width."""
+    source = open_frames(root)
+    result = {}
+    for clip, frames in source.clips.items():
+        size = source.sizes[clip] if clip in source.sizes else image_size(root / frames[0])
+        result[clip] = len(frames), size
+    return result
+
+
+def write_meta_info(path: Path, clips: Mapping[str, tuple[int, tuple[int, int]]]) -> None:
+    """Lists clips as BasicSR's data sets read them: ``000 100 (720,1280,3)`` a line.
 
     Args:
-        root: The finished LMDB or folder.
         path: The list to write.
+        clips: Number of frames, and height and width, of each clip.
     """
-    source = open_frames(root)
-    lines = []
-    for clip in sorted(source.clips):
-        height, width = source.sizes.get(clip) or source.read(clip, [0])[0].shape[:2]
-        lines.append(f"{clip} {len(source.clips[clip])} ({height},{width},3)\n")
+    lines = [f"{clip} {count} ({height},{width},3)\n" for clip, (count, (height, width)) in sorted(clips.items())]
     write_text(path, "".join(lines))
 
 
@@ -145,13 +152,15 @@ class LmdbTarget(Target):
         self._size = (data.stat().st_size if data.exists() else 0) + _MAP_STEP
         self._environment = lmdb.open(str(self.partial), map_size=self._size)
         self._pending: list[tuple[bytes, bytes]] = []
+        self._pending_bytes = 0
         with self._environment.begin() as transaction:
             return {bytes(key).decode() for key in transaction.cursor().iternext(values=False)}
 
     def put(self, key: str, png: bytes) -> None:
         """Adds a frame, see :meth:`Target.put`."""
         self._pending.append((key.encode("ascii"), png))
-        if sum(len(value) for _, value in self._pending) >= _BATCH_BYTES:
+        self._pending_bytes += len(png)
+        if self._pending_bytes >= _BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -167,6 +176,7 @@ class LmdbTarget(Target):
                 self._environment.set_mapsize(self._size)
             else:
                 self._pending.clear()
+                self._pending_bytes = 0
 
     def _complete(self) -> None:
         assert self._environment is not None
