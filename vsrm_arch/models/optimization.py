@@ -1,5 +1,6 @@
 """The optimiser's parameter groups and the learning rate of each at every iteration."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,7 +86,10 @@ class LearningRates:
         for group, lr in zip(groups, scheduler.get_last_lr(), strict=True):
             group["lr"] = lr
         if iteration > 1:
-            scheduler.step()
+            with warnings.catch_warnings():
+                # "step() before optimizer.step()": after a resume, or where the scaler has skipped the first step.
+                warnings.simplefilter("ignore", UserWarning)
+                scheduler.step()
         for group in groups:
             if iteration < self.warmup_iter:
                 group["lr"] = group["initial_lr"] * iteration / self.warmup_iter

@@ -180,7 +180,7 @@ def check_metrics(metrics: Mapping[str, Mapping[str, Any]], where: str) -> None:
     for name, options in metrics.items():
         kind = options.get("type")
         if kind not in METRIC_REGISTRY:
-            known = ", ".join(sorted(dict(METRIC_REGISTRY)))
+            known = ", ".join(sorted(METRIC_REGISTRY.keys()))
             raise UserError(f"{where}.{name}: no metric {kind} is registered; the type must be one of {known}")
         parameters = inspect.signature(METRIC_REGISTRY.get(kind)).parameters.values()
         named = [p for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in ("img", "img2")]
