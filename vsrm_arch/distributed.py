@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 from vsrm_arch.errors import UserError
 
@@ -38,9 +39,7 @@ def init_dist(launcher: str, backend: str = "nccl", port: int | None = None) -> 
         local_rank, local_size = _translate_slurm(port)
     else:
         raise UserError(f"--launcher {launcher}: expected pytorch or slurm")
-    # The data loaders' workers must not be forked from a process that holds CUDA and NCCL threads.
-    if mp.get_start_method(allow_none=True) is None:
-        mp.set_start_method("spawn")
+    _start_workers_cleanly(mp)
     gpus = torch.cuda.device_count()
     if not gpus and backend == "nccl":
         backend = "gloo"
@@ -94,6 +93,21 @@ def shut_down(failed: bool = False) -> None:
         return
     if not (failed and dist.get_backend() == "nccl"):
         dist.destroy_process_group()
+
+
+def _start_workers_cleanly(mp: Any) -> None:
+    """The data loaders' workers must not be forked from a process that holds CUDA's and NCCL's threads.
+
+    Started anew ("spawn", BasicSR's way) each takes seconds to import everything, in every epoch; forked from a server
+    process that has imported it and nothing else, none.
+    """
+    if mp.get_start_method(allow_none=True) is not None:
+        return
+    if "forkserver" in mp.get_all_start_methods():
+        mp.set_start_method("forkserver")
+        mp.set_forkserver_preload(["vsrm_arch"])
+    else:
+        mp.set_start_method("spawn")
 
 
 def _read_torchrun() -> tuple[int, int]:

@@ -42,7 +42,7 @@ def registered(registry: str, name: Any, where: str) -> Callable[..., object]:
     """
     from basicsr.utils import registry as registries
 
-    entries: Mapping[str, Any] = dict(getattr(registries, f"{registry.upper()}_REGISTRY"))
+    entries: Mapping[str, Any] = dict(iter(getattr(registries, f"{registry.upper()}_REGISTRY")))
     for candidate in (name, f"{name}_basicsr"):
         if candidate in entries:
             return entries[candidate]

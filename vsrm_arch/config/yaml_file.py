@@ -113,15 +113,15 @@ def parse_value(text: str, where: str) -> Any:
     Raises:
         OptionError: If it is not YAML, or asks for a Python object.
     """
-    return None if text.lower() == "none" else _load(text, where)
+    return None if text.lower() == "none" else _load(text, where, with_line=False)
 
 
-def _load(text: str, where: str) -> Any:
+def _load(text: str, where: str, with_line: bool = True) -> Any:
     try:
         return yaml.load(text, Loader=OptionLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{where}:{mark.line + 1}" if mark else where
+        place = f"{where}:{mark.line + 1}" if mark and with_line else where
         raise OptionError(f"{place}: {_problem(error)}") from None
     except yaml.YAMLError as error:
         raise OptionError(f"{where}: not an option file: {' '.join(str(error).split())}") from None

@@ -1,0 +1,150 @@
+"""The check of a whole option file: what passes, what is completed, and the message for each fault."""
+
+import copy
+
+import pytest
+
+from vsrm_arch import config
+from vsrm_arch.config import OptionError
+
+
+def change(options, path, value):
+    """The options with one key set, or removed where the value is Ellipsis."""
+    *sections, key = path.split(":")
+    section = options
+    for name in sections:
+        section = section[name]
+    if value is ...:
+        del section[key]
+    else:
+        section[key] = value
+    return options
+
+
+def message_of(options, is_train=True):
+    with pytest.raises(OptionError) as error:
+        config.check(options, "a.yml", is_train)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+class TestCheck:
+    def test_completes_what_the_pipelines_read(self, options):
+        checked = config.check(options, "a.yml", True)
+        assert checked["logger"] == {"print_freq": 100, "save_checkpoint_freq": 5000, "use_tb_logger": False}
+        assert checked["val"]["save_img"] is False
+        assert checked["val"]["val_freq"] == 50
+        assert "window" not in checked["val"]
+        train = checked["datasets"]["train"]
+        assert (train["phase"], train["scale"], train["batch_size_per_gpu"]) == ("train", 4, 1)
+        assert "~" not in train["dataroot_gt"]
+
+    def test_leaves_its_input_alone(self, options):
+        before = copy.deepcopy(options)
+        config.check(options, "a.yml", True)
+        assert options == before
+
+    def test_stock_classes(self, stock_options):
+        checked = config.check(stock_options, "a.yml", True)
+        assert checked["network_g"] == stock_options["network_g"]
+        assert checked["datasets"]["train"]["scale"] == 4
+
+    def test_for_a_test(self, options):
+        options["datasets"] = {"test_1": {"name": "Vid4", "type": "DummyClips"}}
+        del options["train"], options["val"]
+        checked = config.check(options, "a.yml", False)
+        assert checked["val"]["save_img"] is False
+        assert checked["datasets"]["test_1"]["phase"] == "test"
+
+    @pytest.mark.parametrize(
+        ("path", "value", "message"),
+        [
+            ("nam", 1, "a.yml: unknown key 'nam'; did you mean 'name'?"),
+            ("name", ..., "a.yml: name: missing"),
+            ("name", 3, "a.yml: name: expected a string, got 3"),
+            ("name", "../../etc", "cannot name a folder below experiments/"),
+            ("name", "/etc", "cannot name a folder below experiments/"),
+            ("model_type", ..., "a.yml: model_type: missing"),
+            (
+                "model_type",
+                "DumyModel",
+                "a.yml: model_type: no model named 'DumyModel' is registered; did you mean 'Dum",
+            ),
+            ("num_gpu", "all", "a.yml: num_gpu: expected an integer or auto, got 'all'"),
+            ("datasets", ..., "a.yml: missing key 'datasets'"),
+            ("datasets", {}, "a.yml: datasets: missing section 'train'"),
+            ("datasets:train", {"name": "x"}, "a.yml: datasets.train: missing key 'type'"),
+            ("datasets:train", [1], "a.yml: datasets.train: expected a section"),
+            (
+                "datasets:train:type",
+                "DummyClip",
+                "a.yml: datasets.train.type: no dataset named 'DummyClip' is registered",
+            ),
+            ("datasets:train:gt_sise", 8, "a.yml: datasets.train: unknown key 'gt_sise'; did you mean 'gt_size'?"),
+            ("datasets:train:gt_size", "8", "a.yml: datasets.train.gt_size: expected an integer, got '8'"),
+            (
+                "datasets:train:persistent_workers",
+                True,
+                "a.yml: datasets.train.persistent_workers: there are no workers",
+            ),
+            (
+                "datasets:vall",
+                {"name": "x", "type": "REDSDataset"},
+                "a.yml: datasets.vall: not a phase of this command; d",
+            ),
+            (
+                "datasets:train_2",
+                {"name": "x", "type": "DummyClips"},
+                "a.yml: datasets.train_2: BasicSR trains from one",
+            ),
+            ("network_g", ..., "a.yml: missing key 'network_g'"),
+            ("network_g", "VSRM", "a.yml: network_g: expected a section"),
+            ("network_g:type", ..., "a.yml: network_g: missing key 'type'"),
+            (
+                "network_g:type",
+                "DummyNetwrk",
+                "a.yml: network_g.type: no arch named 'DummyNetwrk' is registered; did you",
+            ),
+            ("network_g:dims", 8, "a.yml: network_g: unknown key 'dims'; did you mean 'dim'?"),
+            ("network_g:dim", "8", "a.yml: network_g.dim: expected an integer, got '8'"),
+            ("network_g:scale", 3, "a.yml: network_g.scale: expected one of 2, 4, got 3"),
+            ("network_g:spynet_path", "no.pth", "a.yml: network_g.spynet_path: no such file: no.pth"),
+            ("train", ..., "a.yml: train.total_iter: missing key 'train'"),
+            ("train:total_iter", ..., "a.yml: train: missing key 'total_iter'"),
+            ("train:total_itr", 3, "a.yml: train: unknown key 'total_itr'; did you mean 'total_iter'?"),
+            ("train:pixel_opt:type", "DummyLos", "a.yml: train.pixel_opt.type: no loss named 'DummyLos' is registered"),
+            ("train:pixel_opt:weight", 3, "a.yml: train.pixel_opt: unknown key 'weight'; did you mean 'loss_weight'?"),
+            ("train:pixel_opt:loss_weight", "x", "a.yml: train.pixel_opt.loss_weight: expected a number, got 'x'"),
+            ("val:metrics:psnr:type", "dummy", "a.yml: val.metrics.psnr.type: no metric named 'dummy' is registered"),
+            ("val:metrics:psnr:crop_border", ..., "a.yml: val.metrics.psnr: missing key 'crop_border'"),
+            ("val:metrics:psnr:crop", 4, "a.yml: val.metrics.psnr: unknown key 'crop'; did you mean 'crop_border'?"),
+            ("path:pretrain_network_g", "no.pth", "a.yml: path.pretrain_network_g: no such file: no.pth"),
+            ("path:resume_state", "no.state", "a.yml: path.resume_state: no such file: no.state"),
+        ],
+    )
+    def test_refuses(self, options, path, value, message):
+        assert message in message_of(change(options, path, value))
+
+    @pytest.mark.parametrize(
+        ("path", "value", "message"),
+        [
+            ("network_g:num_blocks", 8, "a.yml: network_g: unknown key 'num_blocks'; did you mean 'num_block'?"),
+            ("train:pixel_opt:weight", 8, "a.yml: train.pixel_opt: unknown key 'weight'"),
+            ("num_gpu", ..., "a.yml: num_gpu: missing key 'num_gpu'"),
+            ("logger", ..., "a.yml: logger.print_freq: missing key 'logger'"),
+            ("logger:use_tb_logger", ..., "a.yml: logger.use_tb_logger: missing key 'use_tb_logger'"),
+            ("datasets:train:num_worker_per_gpu", ..., "a.yml: datasets.train: missing key 'num_worker_per_gpu'"),
+            ("datasets:train:name", ..., "a.yml: datasets.train: missing key 'name'"),
+            ("train", [1], "a.yml: expected a section, got [1] for 'train'"),
+            ("val", {"metrics": {}}, "a.yml: val.val_freq: missing key 'val_freq'"),
+        ],
+    )
+    def test_refuses_among_stock_classes(self, stock_options, path, value, message):
+        assert message in message_of(change(stock_options, path, value))
+
+    def test_refuses_to_test_on_training_data(self, options):
+        assert "a.yml: datasets.train: not a phase of this command" in message_of(options, is_train=False)
+
+    def test_refuses_to_test_on_nothing(self, options):
+        options["datasets"] = {}
+        assert "a.yml: datasets: no section to test on" in message_of(options, is_train=False)
