@@ -17,9 +17,9 @@ def pytest_collection_modifyitems(config, items):
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")
     no_data = pytest.mark.skip(reason="VSRM_DATA is not set: it names the folder of the real clips")
     for item in items:
-        if "gpu" in item.keywords and not torch.cuda.is_available():
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)
-        if "data" in item.keywords and "VSRM_DATA" not in os.environ:
+        if item.get_closest_marker("data") and "VSRM_DATA" not in os.environ:
             item.add_marker(no_data)
 
 
