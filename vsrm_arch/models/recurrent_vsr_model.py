@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from basicsr.archs import build_network
@@ -61,7 +62,7 @@ class RecurrentVSRModel(BaseModel):
         # Iterations that the weights have seen.
         self.iteration = 0
         self.best_metric_results: dict[str, Best] = {}
-        self._validated: dict[int, int | str] = {}
+        self._validated: WeakKeyDictionary[Any, int | str] = WeakKeyDictionary()
 
         self.net_g_ema: nn.Module | None = None
         self.net_g: nn.Module = build_network(opt["network_g"]).to(self.device)
@@ -261,12 +262,12 @@ class RecurrentVSRModel(BaseModel):
         """
         dataset: Any = dataloader.dataset
         iteration = self.iteration if self.is_train else current_iter
-        if self._validated.get(id(dataset)) == iteration:
+        if self._validated.get(dataset) == iteration:
             _logger.info("Validation %s: these weights have just been validated.", dataset.opt["name"])
             return
         suffix = self.val_options.suffix or str(iteration)
         scores = self._validation.run(dataset, suffix, save_img)
-        self._validated[id(dataset)] = iteration
+        self._validated[dataset] = iteration
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if self.opt["rank"] == 0:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -60,7 +61,8 @@ class Validation:
     enlarge: Callable[[Tensor], Tensor]
     enlarge_bicubic: Callable[[Tensor], Tensor]
     folder: Path
-    _bicubic: dict[tuple[str, int], dict[str, list[float]]] = field(default_factory=dict)
+    # Set → item → scores.
+    _bicubic: WeakKeyDictionary[Any, dict[int, dict[str, list[float]]]] = field(default_factory=WeakKeyDictionary)
 
     def run(self, dataset: Dataset[Any], suffix: str, save_img: bool) -> list[ClipScores]:
         """Validates one set; in a distributed run each rank takes every n-th item, and rank 0 gets all scores.
@@ -119,7 +121,7 @@ class Validation:
         if truths is not None:
             scores.ours = self._score(images, truths)
             if self.options.compare_bicubic:
-                scores.bicubic = self._score_bicubic(name, index, lq, truths, center)
+                scores.bicubic = self._score_bicubic(dataset, index, lq, truths, center)
         if self.options.save_comparison:
             self._save_comparison(self._folder(name, clip) / f"comparison_{suffix}.png", lq, images, truths, center)
         return scores
@@ -150,14 +152,15 @@ class Validation:
         return scores
 
     def _score_bicubic(
-        self, name: str, index: int, lq: Tensor, truths: list[np.ndarray], center: bool
+        self, dataset: Any, index: int, lq: Tensor, truths: list[np.ndarray], center: bool
     ) -> dict[str, list[float]]:
         """Computed once: it does not change while the network trains."""
-        if (name, index) not in self._bicubic:
+        known = self._bicubic.setdefault(dataset, {})
+        if index not in known:
             frames = self._frames(lq, center)
             images = [tensor2img(self.enlarge_bicubic(frame[None, None])[0, 0]) for frame in frames]
-            self._bicubic[name, index] = self._score(images, truths)
-        return self._bicubic[name, index]
+            known[index] = self._score(images, truths)
+        return known[index]
 
     def _save_comparison(
         self, path: Path, lq: Tensor, images: list[np.ndarray], truths: list[np.ndarray] | None, center: bool
