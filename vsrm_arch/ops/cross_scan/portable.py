@@ -15,6 +15,8 @@ _BLOCK = {"cpu": 1 << 19, "other": 1 << 25}
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
 
 
+# The loop over blocks is not for the compiler: under torch.compile it runs as it is, between two graphs.
+@torch.compiler.disable
 def cross_scan_portable(
     u: Tensor,
     delta: Tensor,

@@ -11,17 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vsrm_arch.ops.contractions import over_channels, over_states
+from vsrm_arch.ops.linear_scan import LinearScan
 from vsrm_arch.ops.scan_order import Visit
 
 __all__ = ["selective_scan_portable"]
 
-# A segment holds at most 1/20 of the states: the backward pass keeps four tensors of that size, under a quarter in all.
-_SEGMENTS = 20
+# A segment holds at most 1/15 of the states: with three buffers of that size the backward pass stays under a quarter.
+_SEGMENTS = 15
 # Larger segments do not run faster: on a CPU they leave the caches, on a GPU they fill the card.
 _SEGMENT_STATES = {"cpu": 1 << 19, "other": 1 << 24}
 _SHORTEST_SEGMENT = 16
 
+_Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
 
+
+# The loop over segments is not for the compiler: under torch.compile it runs as it is, between two graphs.
+@torch.compiler.disable
 def selective_scan_portable(
     u: Tensor,
     delta: Tensor,
@@ -42,211 +48,183 @@ def selective_scan_portable(
     return result
 
 
-def _scan_(decay: Tensor, state: Tensor) -> None:
-    """``state[t] += decay[t] * state[t - 1]`` for all t in turn, in ``2 log2(L)`` steps (Brent and Kung).
-
-    Args:
-        decay: ``(B, L, ...)``; destroyed.
-        state: ``(B, L, ...)``: what enters at each step; on return the states.
-    """
-    if state.shape[1] == 1:
-        return
-    odd_decay, odd_state = decay[:, 1::2], state[:, 1::2]
-    pairs = odd_state.shape[1]
-    # Steps 2i and 2i + 1 become one step; what remains is the same scan, half as long.
-    odd_state.addcmul_(odd_decay, state[:, : 2 * pairs : 2])
-    odd_decay.mul_(decay[:, : 2 * pairs : 2])
-    _scan_(odd_decay, odd_state)
-    state[:, 2::2].addcmul_(decay[:, 2::2], state[:, 1:-1:2])
-
-
-def _scan_back_(decay: Tensor, state: Tensor) -> None:
-    """``state[t] += decay[t] * state[t + 1]`` from the end to the start: the mirror image of :func:`_scan_`.
-
-    Args:
-        decay: ``(B, L - 1, ...)``; destroyed.
-        state: ``(B, L, ...)``, as there.
-    """
-    length = state.shape[1]
-    if length == 1:
-        return
-    first = length % 2
-    pair_decay, pair_state = decay[:, first::2], state[:, first::2]
-    pair_state.addcmul_(pair_decay, state[:, first + 1 :: 2])
-    pair_decay[:, :-1].mul_(decay[:, first + 1 :: 2])
-    _scan_back_(pair_decay[:, :-1], pair_state)
-    rest = slice(1 - first, length - 2, 2)
-    state[:, rest].addcmul_(decay[:, rest], state[:, 2 - first : length - 1 : 2])
-
-
-def _segment_length(u: Tensor, A: Tensor) -> int:
-    """Steps per segment, see the constants above."""
-    most = _SEGMENT_STATES["cpu" if u.device.type == "cpu" else "other"]
-    return max(_SHORTEST_SEGMENT, min(u.shape[1] // _SEGMENTS, most // max(1, u.shape[0] * A.numel())))
-
-
-def _outer(rows: Tensor, columns: Tensor) -> Tensor:
-    """``(B, S, N)`` and ``(B, S, E)`` to ``(B, S, N, E)``."""
-    return rows[..., None] * columns[:, :, None]
-
-
-def _over_states(rows: Tensor, states: Tensor) -> Tensor:
-    """Sum over N of ``(B, S, N)`` times ``(B, S, N, E)``."""
-    return torch.matmul(rows[:, :, None], states)[:, :, 0]
-
-
-def _over_channels(columns: Tensor, states: Tensor) -> Tensor:
-    """Sum over E of ``(B, S, E)`` times ``(B, S, N, E)``; this way round it is the faster product on a CPU."""
-    return torch.matmul(columns[:, :, None], states.transpose(2, 3))[:, :, 0]
-
-
 def _empty_like(tokens: Tensor) -> Tensor:
-    """Memory for an output or gradient of tokens; ``tokens`` may be a slice of something wider."""
+    """Memory for an output or a gradient of tokens, which may be a slice of something wider."""
     return torch.empty_like(tokens, memory_format=torch.contiguous_format)
 
 
+class _Buffers:
+    """Memory for the states of one segment after the other, and the recurrences over it.
+
+    The states lie as ``(S, B, N, E)``, so that every operation runs along the channels. Row t of ``states`` is the
+    state before step t and the last row the state after the segment: step t leads from row t to row t + 1 and scales by
+    ``decay[t]``. ``grads`` holds the gradients of the same rows.
+    """
+
+    def __init__(self, scan: "_Scan") -> None:
+        self._row = (scan.u.shape[0], *scan.A.shape)
+        rows = (scan.segment, scan.segment + 1, scan.segment + 1)[: 3 if scan.for_backward else 2]
+        self._memory = [scan.A.new_empty(count, *self._row) for count in rows]
+        self._length = 0
+
+    def resize(self, length: int) -> None:
+        """Makes the views for a segment of ``length`` steps; only the last segment differs."""
+        if length == self._length:
+            return
+        self._length = length
+        self.decay, self.states = self._memory[0][:length], self._memory[1][: length + 1]
+        if len(self._memory) == 2:
+            self.scan = LinearScan(self.decay, self.states)
+            return
+        self.grads = self._memory[2][: length + 1]
+        # The first recurrence destroys a copy of the decays, in memory that the gradients need only later.
+        self.scratch = self.grads[:length]
+        self.scan = LinearScan(self.scratch, self.states)
+        self.scan_back = LinearScan(self.decay, self.grads, mirrored=True)
+
+
 class _Segment:
-    """Steps ``first`` to ``last - 1`` in visiting order and in the state's dtype, and their states.
+    """Some steps of a scan, in the order of the visits and in the state's dtype.
 
     Attributes:
-        x: The inputs u, ``(B, S, E)``.
-        raw: The time steps with their bias, ``(B, S, E)``.
+        x: The inputs u, ``(S, B, E)``.
+        raw: The time steps with their bias, ``(S, B, E)``.
         step: The time steps after the softplus.
-        B: ``(B, S, N)``.
-        C: ``(B, S, N)``.
+        entering: What u brings into the state, but for B: ``step * x``.
+        B: ``(S, B, N)``.
+        C: ``(S, B, N)``.
     """
 
     def __init__(self, scan: "_Scan", first: int, last: int) -> None:
-        self.scan, self.first, self.last = scan, first, last
+        self._visit, self._dtype, self._span = scan.visit, scan.A.dtype, (first, last)
         self.x, self.raw, self.B, self.C = (self.take(t) for t in (scan.u, scan.delta, scan.B, scan.C))
         if scan.bias is not None:
-            self.raw = self.raw + scan.bias.to(scan.dtype)
+            self.raw = self.raw + scan.bias
         self.step = F.softplus(self.raw) if scan.softplus else self.raw
+        self.entering = self.step * self.x
 
     def take(self, tokens: Tensor) -> Tensor:
-        """The segment of ``tokens`` (B, L, ...), in the state's dtype."""
-        return self.scan.visit.take(tokens, self.first, self.last).to(self.scan.dtype)
+        """These steps of ``tokens`` (B, L, ...), as (S, B, ...)."""
+        return self._visit.take(tokens, *self._span).transpose(0, 1).to(self._dtype).contiguous()
 
     def put(self, tokens: Tensor, values: Tensor) -> None:
-        """Writes the segment of ``tokens``."""
-        self.scan.visit.put(tokens, self.first, self.last, values)
-
-    def decay(self) -> Tensor:
-        """``exp(step * A)``, ``(B, S, N, E)``."""
-        return torch.mul(self.step[:, :, None], self.scan.A2).exp2_()
-
-    def states(self, decay: Tensor, start: Tensor) -> Tensor:
-        """The states ``(B, S, N, E)`` after ``start`` (B, N, E); destroys ``decay``."""
-        states = _outer(self.B, self.step * self.x)
-        states[:, 0].addcmul_(decay[:, 0], start)
-        _scan_(decay, states)
-        return states
-
-    def output(self, states: Tensor) -> Tensor:
-        """The scan's output before the gate, ``(B, S, E)``."""
-        y = _over_states(self.C, states)
-        return y if self.scan.D is None else y.addcmul_(self.x, self.scan.D.to(y.dtype))
+        """Writes these steps of ``tokens``."""
+        self._visit.put(tokens, *self._span, values.transpose(0, 1))
 
 
 class _Scan:
-    """The arguments of a scan, and what every segment shares."""
+    """The arguments of a scan, and what all its segments share."""
 
-    def __init__(self, inputs: "_Inputs", softplus: bool, visit: Visit) -> None:
-        self.u, self.delta, self.A, self.B, self.C, self.D, self.z, self.bias = inputs
-        self.softplus, self.visit = softplus, visit
-        self.dtype = torch.float64 if self.u.dtype == torch.float64 else torch.float32
-        # exp(x) = exp2(x * log2(e)): PyTorch's exp2 is four times as fast as its exp on a CPU.
-        self.A_t = self.A.to(self.dtype).t().contiguous()
-        self.A2 = self.A_t * math.log2(math.e)
-        length, segment = self.u.shape[1], _segment_length(self.u, self.A)
-        self.spans = [(first, min(first + segment, length)) for first in range(0, length, segment)]
+    def __init__(self, inputs: _Inputs, softplus: bool, visit: Visit, for_backward: bool) -> None:
+        self.u, self.delta, A, self.B, self.C, D, self.z, bias = inputs
+        self.softplus, self.visit, self.for_backward = softplus, visit, for_backward
+        dtype = torch.float64 if self.u.dtype == torch.float64 else torch.float32
+        self.D, self.bias = (None if t is None else t.to(dtype) for t in (D, bias))
+        self.A = A.to(dtype).t().contiguous()  # [N, E]
+        # exp(x) = exp2(x log2(e)), and PyTorch's exp2 is four times as fast as its exp on a CPU.
+        self.A2 = self.A * math.log2(math.e)
+        batch, length, _ = self.u.shape
+        most = _SEGMENT_STATES["cpu" if self.u.device.type == "cpu" else "other"] // (batch * A.numel())
+        self.segment = min(length, max(_SHORTEST_SEGMENT, min(length // _SEGMENTS, most)))
+        self.spans = [(first, min(first + self.segment, length)) for first in range(0, length, self.segment)]
+
+    def _states(self, segment: _Segment, buffers: _Buffers, before: Tensor) -> None:
+        """Fills the buffers with a segment's decays and states, given the state before it."""
+        torch.mul(segment.step[:, :, None], self.A2, out=buffers.decay).exp2_()
+        buffers.states[0] = before
+        torch.mul(segment.B[..., None], segment.entering[:, :, None], out=buffers.states[1:])
+        if self.for_backward:
+            buffers.scratch.copy_(buffers.decay)
+        buffers.scan.run()
+
+    def _output(self, segment: _Segment, states: Tensor) -> Tensor:
+        """The scan's output before the gate, ``(S, B, E)``."""
+        y = over_states(segment.C, states)
+        return y if self.D is None else y.addcmul_(segment.x, self.D)
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """The output and the state at the start of each segment, ``(segments, B, N, E)``."""
-        out = _empty_like(self.u)
-        starts = self.u.new_zeros(len(self.spans) + 1, self.u.shape[0], *self.A_t.shape, dtype=self.dtype)
-        for i, span in enumerate(self.spans):
-            segment = _Segment(self, *span)
-            states = segment.states(segment.decay(), starts[i])
-            starts[i + 1] = states[:, -1]
-            y = segment.output(states)
+        """The output and the state before each segment, ``(segments, B, N, E)``."""
+        out, buffers = _empty_like(self.u), _Buffers(self)
+        before = self.A.new_zeros(len(self.spans) + 1, self.u.shape[0], *self.A.shape)
+        for i, (first, last) in enumerate(self.spans):
+            segment = _Segment(self, first, last)
+            buffers.resize(last - first)
+            self._states(segment, buffers, before[i])
+            before[i + 1] = buffers.states[-1]
+            y = self._output(segment, buffers.states[1:])
             if self.z is not None:
                 y.mul_(F.silu(segment.take(self.z)))
             segment.put(out, y)
-        return out, starts[:-1]
+        return out, before[:-1]
 
-    def backward(self, starts: Tensor, grad_out: Tensor) -> list[Tensor | None]:
-        """The gradients of the eight inputs."""
+    def backward(self, before: Tensor, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of the eight inputs; README.md derives them."""
         grad_u, grad_delta, grad_B, grad_C = (_empty_like(t) for t in (self.u, self.delta, self.B, self.C))
         grad_z = None if self.z is None else _empty_like(self.z)
-        sum_A, sum_D, sum_bias = (torch.zeros_like(t) for t in (self.A_t, self.A_t[0], self.A_t[0]))
-        # What the steps after the segment send back to its last state.
-        carry = torch.zeros_like(starts[0])
+        grad_A, grad_D, grad_bias = (torch.zeros_like(t) for t in (self.A, self.A[0], self.A[0]))
+        # The gradient of the state after the segment, as the steps behind it send it back.
+        after = torch.zeros_like(before[0])
+        buffers = _Buffers(self)
         for i in reversed(range(len(self.spans))):
-            segment = _Segment(self, *self.spans[i])
-            x, step = segment.x, segment.step
-            decay = segment.decay()
-            scratch = decay.clone()
-            states = segment.states(scratch, starts[i])
+            first, last = self.spans[i]
+            segment = _Segment(self, first, last)
+            buffers.resize(last - first)
+            self._states(segment, buffers, before[i])
+            decay, states, grads = buffers.decay, buffers.states, buffers.grads
 
             grad = segment.take(grad_out)
             if self.z is not None and grad_z is not None:
                 gate = segment.take(self.z)
                 sigmoid = torch.sigmoid(gate)
-                slope = sigmoid * (1 + gate * (1 - sigmoid))
-                segment.put(grad_z, grad * segment.output(states) * slope)
-                grad = grad * gate * sigmoid
-            segment.put(grad_C, _over_channels(grad, states))
+                silu = gate * sigmoid
+                # silu' = s + z s (1 - s) = s (1 - silu) + silu
+                slope = sigmoid.addcmul_(sigmoid, silu, value=-1).add_(silu)
+                segment.put(grad_z, self._output(segment, states[1:]).mul_(grad).mul_(slope))
+                grad = grad * silu
+            segment.put(grad_C, over_channels(grad, states[1:]))
 
-            # The part of each state that came from the state before it.
-            kept = scratch
-            torch.mul(decay[:, 1:], states[:, :-1], out=kept[:, 1:])
-            torch.mul(decay[:, 0], starts[i], out=kept[:, 0])
-            first_decay = decay[:, 0].clone()
+            # What is left of each state after the next step's decay; its gradient is that of the next state.
+            kept = states[:-1].mul_(decay)
+            grads[0] = 0
+            torch.mul(segment.C[..., None], grad[:, :, None], out=grads[1:])
+            grads[-1] += after
+            buffers.scan_back.run()
+            after.copy_(grads[0])
 
-            grad_states = _outer(segment.C, grad)
-            grad_states[:, -1] += carry
-            _scan_back_(decay[:, 1:], grad_states)
-            carry = first_decay * grad_states[:, 0]
-
-            grad_input = _over_states(segment.B, grad_states)
-            segment.put(grad_B, _over_channels(step * x, grad_states))
-            grad_x = grad_input * step
+            grad_entering = over_states(segment.B, grads[1:])
+            segment.put(grad_B, over_channels(segment.entering, grads[1:]))
+            grad_x = grad_entering * segment.step
             if self.D is not None:
-                grad_x.addcmul_(grad, self.D.to(grad.dtype))
-                sum_D += (grad * x).sum((0, 1))
+                grad_x.addcmul_(grad, self.D)
+                grad_D += (grad * segment.x).sum((0, 1))
             segment.put(grad_u, grad_x)
 
-            through_decay = kept.mul_(grad_states)
-            sum_A += torch.mul(through_decay, step[:, :, None], out=states).sum((0, 1))
-            grad_step = through_decay.mul_(self.A_t).sum(2).addcmul_(grad_input, x)
+            # The gradient of the exponents step * A.
+            exponents = kept.mul_(grads[1:])
+            grad_A += torch.mul(exponents, segment.step[:, :, None], out=grads[1:]).sum((0, 1))
+            grad_step = exponents.mul_(self.A).sum(2).addcmul_(grad_entering, segment.x)
             if self.softplus:
                 grad_step.mul_(torch.sigmoid(segment.raw))
-            sum_bias += grad_step.sum((0, 1))
+            grad_bias += grad_step.sum((0, 1))
             segment.put(grad_delta, grad_step)
-
-        grad_A = sum_A.t().to(self.A.dtype)
-        grad_D = None if self.D is None else sum_D.to(self.D.dtype)
-        grad_bias = None if self.bias is None else sum_bias.to(self.bias.dtype)
-        return [grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_z, grad_bias]
-
-
-_Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
+        return grad_u, grad_delta, grad_A.t(), grad_B, grad_C, grad_D, grad_z, grad_bias
 
 
 class _SelectiveScan(torch.autograd.Function):
-    """Saves its inputs and the state at the start of each segment."""
+    """Saves its inputs and the state before each segment."""
 
     @staticmethod
     def forward(ctx: Any, softplus: bool, visit: Visit, *inputs: Any) -> Tensor:
-        scan = _Scan(inputs, softplus, visit)
-        out, starts = scan.forward()
-        ctx.save_for_backward(*inputs, starts)
+        out, before = _Scan(inputs, softplus, visit, for_backward=False).forward()
+        ctx.save_for_backward(*inputs, before)
         ctx.softplus, ctx.visit = softplus, visit
         return out
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
-        *inputs, starts = ctx.saved_tensors
-        scan = _Scan(tuple(inputs), ctx.softplus, ctx.visit)
-        return None, None, *scan.backward(starts, grad_outputs[0])
+        *inputs, before = ctx.saved_tensors
+        with torch.autocast(before.device.type, enabled=False):
+            scan = _Scan(tuple(inputs), ctx.softplus, ctx.visit, for_backward=True)
+            grads = scan.backward(before, grad_outputs[0])
+        cast = (None if t is None or g is None else g.to(t.dtype) for t, g in zip(inputs, grads, strict=True))
+        return None, None, *cast
