@@ -54,15 +54,15 @@ _VID4 = """Vid4: the ground truth and its bicubic reduction, on disk.
 SOURCE holds the folders calendar, city, foliage and walk."""
 _VID4_WRITES = """writes (about 100 MB):
   datasets/Vid4/GT, datasets/Vid4/BIx4, datasets/Vid4/meta_info_Vid4_GT.txt"""
-_CLIPS = """Your own clips. An INPUT is a folder of frames (png, jpg, bmp, tif; any names, ordered as numbers), a folder of
-such folders at any depth, a video file, or a folder of them. The frames of a clip must have one size; sides that the
-scale does not divide are cropped. Videos need the extra "video"."""
+_CLIPS = """Your own clips. An INPUT is a folder of frames (png, jpg, bmp, tif; any names, ordered as numbers), a folder
+of such folders at any depth, a video file, or a folder of them. The frames of a clip must have one size; sides that
+the scale does not divide are cropped. Videos need the extra "video"."""
 _CLIPS_WRITES = """writes, for -o datasets/NAME:
   train_GT.lmdb, train_BIx4.lmdb, meta_info_NAME_train_GT.txt
   val/GT, val/BIx4, meta_info_NAME_val_GT.txt         with --val
   GT, BIx4, meta_info_NAME_test_GT.txt                with --test, instead"""
-_SAMPLE = """The built-in sample: eight short training clips and one validation clip of 14 frames, 256x256, rendered from
-photographs in the public domain that ship with scikit-image. Training from options/sample/ makes it by itself."""
+_SAMPLE = """The built-in sample: eight short training clips and one validation clip of 14 frames, 256x256, rendered
+from photographs in the public domain that ship with scikit-image. Training from options/sample/ makes it by itself."""
 _SAMPLE_WRITES = """writes (15 MB):
   datasets/sample/{train,val}_{GT,BIx4}.lmdb"""
 

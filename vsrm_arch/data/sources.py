@@ -197,10 +197,10 @@ class DiskFrames(FrameSource):
     def __init__(self, root: Path, only: Sequence[str] | None = None) -> None:
         super().__init__(root)
         if not root.is_dir():
-            raise DataError(f"{root} does not exist (looked for in {Path.cwd()}); see datasets/README.md")
+            raise DataError(f"{root} is no folder; name a folder of clip folders, or an LMDB")
         found = find_clips(root) if only is None else self._listed(root, only)
         self.clips = {clip: tuple(f"{clip}/{name}" for name in names) for clip, names in found}
-        if not self.clips:
+        if not self.clips and only is None:
             raise DataError(f"{root} holds no clips: expected a folder of frames (png, jpg, bmp, tif) for each clip")
 
     def key(self, clip: str, index: int) -> str:
