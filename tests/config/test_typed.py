@@ -66,7 +66,7 @@ class TestParse:
             (None, f"{WHERE}: expected a section (lines 'key: value'), got nothing"),
             ([1], f"{WHERE}: expected a section (lines 'key: value'), got [1]"),
             ({"steps": "3"}, f"{WHERE}.steps: expected an integer, got '3'"),
-            ({"steps": 3.0}, f"{WHERE}.steps: expected an integer, got 3.0"),
+            ({"steps": 3.5}, f"{WHERE}.steps: expected an integer, got 3.5"),
             ({"steps": True}, f"{WHERE}.steps: expected an integer, got True"),
             ({"steps": None}, f"{WHERE}.steps: expected an integer, got nothing"),
             ({"steps": 0}, f"{WHERE}: steps is 0; write 1 or more"),

@@ -1,6 +1,6 @@
 """Option files: read safely, overridden from the command line, checked against typed structures."""
 
-from vsrm_arch.config.checking import check
+from vsrm_arch.config.checking import check, check_files
 from vsrm_arch.config.documentation import json_schema, reference
 from vsrm_arch.config.messages import OptionError
 from vsrm_arch.config.overriding import override
@@ -14,6 +14,7 @@ __all__ = [
     "add_flags",
     "check",
     "check_arguments",
+    "check_files",
     "json_schema",
     "launch",
     "load_yaml",

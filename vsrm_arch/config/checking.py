@@ -10,7 +10,7 @@ from vsrm_arch.config.messages import OptionError, below, did_you_mean
 from vsrm_arch.config.sections import registered, registry_of
 from vsrm_arch.config.typed import check_arguments, parse
 
-__all__ = ["check"]
+__all__ = ["check", "check_files"]
 
 # What BasicSR's pipelines read without asking whether it is there.
 _READ_BY_TRAINING = (
@@ -60,8 +60,33 @@ def check(options: Mapping[str, Any], where: str, is_train: bool) -> dict[str, A
     }
     _check_phases(result["datasets"], where, is_train)
     _check_read(result, where, is_train)
-    _check_files(result, where)
     return result
+
+
+def check_files(options: Mapping[str, Any], where: str) -> None:
+    """Checks the files that a network or a pipeline opens: a missing one is told before the data are read.
+
+    Args:
+        options: Checked options.
+        where: The option file, for messages.
+
+    Raises:
+        OptionError: If a network file, a training state or the weights of the optical flow are missing.
+    """
+    files = [
+        ("path", key, value, "train it first, or check the path")
+        for key, value in options["path"].items()
+        if key.startswith("pretrain_network") or key == "resume_state"
+    ]
+    for network in (key for key in options if key.startswith("network_")):
+        files += [
+            (network, key, value, "`basicsr doctor` says more; set it to ~ to go without")
+            for key, value in options[network].items()
+            if key.endswith("_path")
+        ]
+    for section, key, value, remedy in files:
+        if isinstance(value, str) and not Path(value).expanduser().is_file():
+            raise OptionError(f"{where}: {section}.{key}: no such file: {value}; {remedy}")
 
 
 def _check_name(options: Mapping[str, Any], where: str) -> None:
@@ -153,21 +178,6 @@ def _check_read(options: Mapping[str, Any], where: str, is_train: bool) -> None:
             section = section[key]
 
 
-def _check_files(options: Mapping[str, Any], where: str) -> None:
-    """The files that a network or a pipeline opens: a missing one is told now, not after the data have been read."""
-    files = [
-        ("path", key, value)
-        for key, value in _section(options, "path", where).items()
-        if key.startswith("pretrain_network") or key == "resume_state"
-    ]
-    for network in (key for key in options if key.startswith("network_")):
-        files += [(network, key, value) for key, value in options[network].items() if key.endswith("_path")]
-    for section, key, value in files:
-        if isinstance(value, str) and not Path(value).expanduser().is_file():
-            remedy = "see `basicsr doctor`" if key == "spynet_path" else "check the path"
-            raise OptionError(f"{where}: {section}.{key}: no such file: {value}; {remedy}, or set it to ~")
-
-
 def _section(options: Mapping[str, Any], key: str, where: str, optional: bool = False) -> Mapping[str, Any]:
     section = options.get(key)
     if section is None and optional:
@@ -187,7 +197,7 @@ def _type(section: Any, where: str) -> str:
 
 
 def _completed(section: dict[str, Any], parsed: Any) -> dict[str, Any]:
-    """A section with the values that its structure has by default; none of those that are None.
+    """A section with its structure's values: of the right type, and with the defaults, unless these are None.
 
     BasicSR's pipelines look some keys up without a default, and ask of others only whether they are there.
     """
@@ -198,4 +208,4 @@ def _completed(section: dict[str, Any], parsed: Any) -> dict[str, Any]:
         k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v
         for k, v in values.items()
     }
-    return {**{k: v for k, v in plain.items() if v is not None}, **section}
+    return {**section, **{k: v for k, v in plain.items() if v is not None}}

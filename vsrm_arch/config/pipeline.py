@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsrm_arch.config.checking import check
+from vsrm_arch.config.checking import check, check_files
 from vsrm_arch.config.messages import OptionError
 from vsrm_arch.config.overriding import override
 from vsrm_arch.config.yaml_file import load_yaml
@@ -111,6 +111,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     current = _current.get() or Launch(_parse_argv())
     args = current.args
     options = read_options(args.opt, args.force_yml or [], is_train)
+    check_files(options, args.opt)
     options["auto_resume"] = args.auto_resume
     options["is_train"] = is_train
     options["root_path"] = str(root_path)

@@ -27,9 +27,9 @@ _SCALARS: dict[Any, str] = {
 def parse(cls: type[T], values: Any, where: str) -> T:
     """Turns a section of an option file into the dataclass that describes it.
 
-    Fields may be bool, int, float (which takes an integer, too), str, Literal, unions and Optional, ``list[X]``,
-    ``tuple[X, ...]``, ``dict[str, X]``, Any, and dataclasses. A ValueError of the class's ``__post_init__`` becomes an
-    OptionError that says where.
+    Fields may be bool, int (which takes 5e3, too), float (which takes an integer, too), str, Literal, unions and
+    Optional, ``list[X]``, ``tuple[X, ...]``, ``dict[str, X]``, Any, and dataclasses. A ValueError of the class's
+    ``__post_init__`` becomes an OptionError that says where.
 
     Args:
         cls: The dataclass.
@@ -153,6 +153,9 @@ def _convert(annotation: Any, value: Any, where: str) -> Any:
     elif annotation is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
+    elif annotation is int and isinstance(value, float) and value.is_integer():
+        # BasicSR's own files write iterations as `!!float 5e3`.
+        return int(value)
     elif annotation in _SCALARS:
         if type(value) is annotation:
             return value
