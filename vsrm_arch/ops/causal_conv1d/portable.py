@@ -1,7 +1,7 @@
 """The causal depthwise convolution in plain PyTorch: K shifted multiply-adds on channel-last tokens.
 
-On a CPU this is faster than a grouped convolution, which wants channels first, and the reversed direction is a shift
-the other way. Saves its inputs only.
+The tokens are taken in blocks that stay in the caches, which on a CPU makes a training step faster than a grouped
+convolution would. Saves its inputs only.
 """
 
 from typing import Any
@@ -14,7 +14,12 @@ from vsrm_arch.ops.scan_order import Visit
 
 __all__ = ["causal_conv1d_portable"]
 
+# Elements (B, S, E) of a block: on a CPU it should stay in the caches, on a GPU fill the card.
+_BLOCK = {"cpu": 1 << 16, "other": 1 << 24}
 
+
+# The loop over blocks is not for the compiler: under torch.compile it runs as it is, between two graphs.
+@torch.compiler.disable
 def causal_conv1d_portable(
     x: Tensor,
     weight: Tensor,
@@ -25,54 +30,75 @@ def causal_conv1d_portable(
     num_frames: int,
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.causal_conv1d.causal_conv1d`."""
-    # A shift the other way is the reversed direction; only the interleaved order needs the tokens moved.
-    visit = Visit(x.shape[1], scan_order, num_frames, False, x.device)
-    y: Tensor = _CausalConv1d.apply(visit.take(x, 0, x.shape[1]), weight, bias, activation == "silu", reverse)
-    return visit.back(y)
-
-
-def _shifts(length: int, taps: int, reverse: bool) -> list[tuple[int, slice, slice]]:
-    """For each tap but the last: its index, the tokens it reaches, and the tokens that it reads for them."""
-    shifts = []
-    for distance in range(1, min(taps, length)):
-        later, earlier = slice(distance, length), slice(0, length - distance)
-        reached, read = (earlier, later) if reverse else (later, earlier)
-        shifts.append((taps - 1 - distance, reached, read))
-    return shifts
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
-    """The sum before the activation, ``(B, L, E)``."""
-    y = x * weight[:, -1] if bias is None else torch.addcmul(bias, x, weight[:, -1])
-    for tap, reached, read in _shifts(x.shape[1], weight.shape[1], reverse):
-        y[:, reached].addcmul_(x[:, read], weight[:, tap])
+    visit = Visit(x.shape[1], scan_order, num_frames, reverse, x.device)
+    y: Tensor = _CausalConv1d.apply(x, weight, bias, activation == "silu", visit)
     return y
+
+
+class _Blocks:
+    """The arguments of a convolution, block by block, in the order of the visits."""
+
+    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None, visit: Visit) -> None:
+        self.dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self.x, self.visit = x, visit
+        self.taps = weight.to(self.dtype).t().contiguous()  # [K, E]
+        self.bias = None if bias is None else bias.to(self.dtype)
+        self.reach = weight.shape[1] - 1
+        batch, length, channels = x.shape
+        size = max(1, _BLOCK["cpu" if x.device.type == "cpu" else "other"] // (batch * channels))
+        self.spans = [(first, min(first + size, length)) for first in range(0, length, size)]
+
+    def tokens(self, first: int, last: int) -> Tensor:
+        """The tokens of a block and the K - 1 visited before it, zero where there are none: ``(B, K - 1 + S, E)``."""
+        tokens = self.visit.take(self.x, max(0, first - self.reach), last).to(self.dtype)
+        return tokens if first >= self.reach else F.pad(tokens, (0, 0, self.reach - first, 0))
+
+    def convolve(self, tokens: Tensor) -> Tensor:
+        """The sum before the activation, ``(B, S, E)``."""
+        length = tokens.shape[1] - self.reach
+        y = tokens[:, :length] * self.taps[0]
+        for k in range(1, self.reach + 1):
+            y.addcmul_(tokens[:, k : k + length], self.taps[k])
+        return y if self.bias is None else y.add_(self.bias)
 
 
 class _CausalConv1d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, visit: Visit) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
-        ctx.silu, ctx.reverse = silu, reverse
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        y = _convolve(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), reverse)
-        return (F.silu(y, inplace=True) if silu else y).to(x.dtype)
+        ctx.silu, ctx.visit = silu, visit
+        blocks = _Blocks(x, weight, bias, visit)
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for first, last in blocks.spans:
+            y = blocks.convolve(blocks.tokens(first, last))
+            visit.put(out, first, last, F.silu(y, inplace=True) if silu else y)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         x, weight, bias = ctx.saved_tensors
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        tokens, taps, grad = x.to(dtype), weight.to(dtype), grad_outputs[0].to(dtype)
-        if ctx.silu:
-            y = _convolve(tokens, taps, None if bias is None else bias.to(dtype), ctx.reverse)
-            sigmoid = torch.sigmoid(y)
-            # silu' = s + y s (1 - s) = s (1 + y - silu)
-            grad = grad * sigmoid.mul_(y.addcmul_(y, sigmoid, value=-1).add_(1))
-        grad_x = grad * taps[:, -1]
-        grad_taps = torch.zeros_like(taps)
-        grad_taps[:, -1] = (grad * tokens).sum((0, 1))
-        for tap, reached, read in _shifts(x.shape[1], taps.shape[1], ctx.reverse):
-            grad_x[:, read].addcmul_(grad[:, reached], taps[:, tap])
-            grad_taps[:, tap] = (grad[:, reached] * tokens[:, read]).sum((0, 1))
-        grad_bias = None if bias is None else grad.sum((0, 1)).to(bias.dtype)
-        return grad_x.to(x.dtype), grad_taps.to(weight.dtype), grad_bias, None, None
+        visit, blocks = ctx.visit, _Blocks(x, weight, bias, ctx.visit)
+        grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+        grad_taps, grad_bias = torch.zeros_like(blocks.taps), torch.zeros_like(blocks.taps[0])
+        # The gradients that the block's last tokens get from the K - 1 visited after it.
+        after = blocks.taps.new_zeros(x.shape[0], blocks.reach, x.shape[2])
+        for first, last in reversed(blocks.spans):
+            tokens, length = blocks.tokens(first, last), last - first
+            grad = visit.take(grad_outputs[0], first, last).to(blocks.dtype)
+            if ctx.silu:
+                y = blocks.convolve(tokens)
+                sigmoid = torch.sigmoid(y)
+                # silu' = s + y s (1 - s) = s (1 + y - y s)
+                grad = y.addcmul_(y, sigmoid, value=-1).add_(1).mul_(sigmoid).mul_(grad)
+            for k in range(blocks.reach + 1):
+                grad_taps[k] += (grad * tokens[:, k : k + length]).sum((0, 1))
+            grad_bias += grad.sum((0, 1))
+
+            grad = torch.cat((grad, after), dim=1)
+            after = grad[:, : blocks.reach].clone()
+            grad_tokens = grad[:, :length] * blocks.taps[-1]
+            for k in range(1, blocks.reach + 1):
+                grad_tokens.addcmul_(grad[:, k : k + length], blocks.taps[-1 - k])
+            visit.put(grad_x, first, last, grad_tokens)
+        grad_weight = grad_taps.t().to(weight.dtype)
+        return grad_x, grad_weight, None if bias is None else grad_bias.to(bias.dtype), None, None

@@ -17,8 +17,9 @@ from vsrm_arch.ops.scan_order import Visit
 
 __all__ = ["selective_scan_portable"]
 
-# A segment holds at most 1/15 of the states: with three buffers of that size the backward pass stays under a quarter.
-_SEGMENTS = 15
+# What the backward pass holds of a segment, per channel and state: its buffers, and beside them tensors without N or
+# without E. Segments are cut so that all of it stays under this share of all states in float32.
+_SHARE, _BUFFERS, _WITHOUT_STATES, _WITHOUT_CHANNELS = 0.25, 3, 22, 8
 # Larger segments do not run faster: on a CPU they leave the caches, on a GPU they fill the card.
 _SEGMENT_STATES = {"cpu": 1 << 19, "other": 1 << 24}
 _SHORTEST_SEGMENT = 16
@@ -124,8 +125,10 @@ class _Scan:
         # exp(x) = exp2(x log2(e)), and PyTorch's exp2 is four times as fast as its exp on a CPU.
         self.A2 = self.A * math.log2(math.e)
         batch, length, _ = self.u.shape
+        states, channels = self.A.shape
+        held = _BUFFERS + _WITHOUT_STATES / states + _WITHOUT_CHANNELS / channels
         most = _SEGMENT_STATES["cpu" if self.u.device.type == "cpu" else "other"] // (batch * A.numel())
-        self.segment = min(length, max(_SHORTEST_SEGMENT, min(length // _SEGMENTS, most)))
+        self.segment = min(length, max(_SHORTEST_SEGMENT, min(int(length * _SHARE / held), most)))
         self.spans = [(first, min(first + self.segment, length)) for first in range(0, length, self.segment)]
 
     def _states(self, segment: _Segment, buffers: _Buffers, before: Tensor) -> None:
