@@ -1,9 +1,10 @@
 """Runs BasicSR's stock training pipeline on the tiny parts, in the current folder; flags as BasicSR's.
 
-TINY_KILL=iteration:5 ends the process, as kill -9 does, before iteration 5; TINY_KILL=write:3 in the middle of the
-third checkpoint file.
+Writes the losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends the process, as kill -9
+does, before iteration 5; TINY_KILL=write:3 in the middle of the third checkpoint file.
 """
 
+import json
 import os
 import signal
 import sys
@@ -14,6 +15,18 @@ from basicsr.train import train_pipeline
 
 from vsrm_arch.errors import UserError
 from vsrm_arch.models import RecurrentVSRModel, atomic
+
+
+def write_losses():
+    optimize = RecurrentVSRModel.optimize_parameters
+
+    def optimize_and_write(self, current_iter):
+        optimize(self, current_iter)
+        if self.opt["rank"] == 0:
+            with Path("losses.jsonl").open("a") as file:
+                file.write(json.dumps({"iteration": current_iter} | self.log_dict) + "\n")
+
+    RecurrentVSRModel.optimize_parameters = optimize_and_write
 
 
 def kill_as_told():
@@ -42,6 +55,7 @@ def kill_as_told():
 
 
 if __name__ == "__main__":
+    write_losses()
     kill_as_told()
     try:
         train_pipeline(str(Path.cwd()))

@@ -33,8 +33,9 @@ class TinyVSR(nn.Module):
         frames = lq.flatten(0, 1)
         residual = F.pixel_shuffle(self.last(torch.relu(self.first(frames))), self.scale)
         if hasattr(self, "flow"):
-            corner = frames[:1].repeat(1, 3, 1, 1)[:, :8, :2, :2]
-            residual = residual + sum(level(corner).mean() for level in self.flow.basic_module)
+            corner = frames.repeat(1, 3, 1, 1)[:, :8, :2, :2]
+            flows = sum(level(corner) for level in self.flow.basic_module)
+            residual = residual + flows.mean(dim=(1, 2, 3), keepdim=True)
         return (F.interpolate(frames, scale_factor=self.scale) + residual).unflatten(0, lq.shape[:2])
 
 

@@ -117,6 +117,9 @@ class RecurrentVSRModel(BaseModel):
                 device_ids=[self.device] if self.device.type == "cuda" else None,
                 find_unused_parameters=self.opt.get("find_unused_parameters", False),
             )
+            # Each rank draws its own weights: DistributedDataParallel gives all of them rank 0's, but of net_g alone.
+            for value in self.net_g_ema.state_dict().values() if self.net_g_ema is not None else ():
+                torch.distributed.broadcast(value, src=0)
 
     def _build_validation(self) -> Validation:
         scale = self.opt["scale"]
@@ -277,20 +280,23 @@ class RecurrentVSRModel(BaseModel):
         if not results.clips:
             _logger.info("Validation %s: no ground truth or no val.metrics, so no scores.", results.dataset)
             return
-        path = Path(self.opt["path"]["visualization"]) / results.dataset / "metrics.json"
+        path = self._validation.folder / results.dataset / "metrics.json"
         best: Best = {}
         if isinstance(iteration, int):
-            # A validation follows the checkpoint of its iteration, so the results file may know more than the state.
-            best = better(self.best_metric_results.get(results.dataset, {}), read_best(path))
-            best = better(best, results.records(self.val_options.metrics or {}, iteration))
+            records = results.records(self.val_options.metrics or {}, iteration)
+            best = better(self.best_metric_results.get(results.dataset, {}), records)
             self.best_metric_results[results.dataset] = best
-            first_set, first_metric = next(iter(self.best_metric_results)), next(iter(results.mean))
-            if results.dataset == first_set and best[first_metric]["iter"] == iteration:
+            if results.dataset == self._first_set() and best[next(iter(records))]["iter"] == iteration:
                 self._save_network("best")
             if tb_logger:
                 results.log_to_tensorboard(tb_logger, iteration)
         results.write(path, iteration, best)
         _logger.info("%s", results.text(best))
+
+    def _first_set(self) -> str | None:
+        """The set whose first metric decides which weights are the best."""
+        names = [section["name"] for key, section in self.opt["datasets"].items() if key.startswith("val")]
+        return names[0] if names else None
 
     # -------------------------------------------------------------------------------------------------- checkpoints
 
@@ -367,4 +373,8 @@ class RecurrentVSRModel(BaseModel):
         if self.opt["rank"] < len(states):
             restore_random_states(states[self.opt["rank"]])
         self.best_metric_results = dict(resume_state.get("best_metrics", {}))
+        # The validation of an iteration follows its checkpoint: the results files may know more than the state.
+        for path in self._validation.folder.glob("*/metrics.json"):
+            known = self.best_metric_results.get(path.parent.name, {})
+            self.best_metric_results[path.parent.name] = better(known, read_best(path))
         self.iteration = resume_state["iter"]
