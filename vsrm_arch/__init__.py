@@ -5,7 +5,7 @@ below them ``propagation``, ``layers`` and ``ops``.
 """
 
 from vsrm_arch import compat  # noqa: F401, I001  (first: it mends BasicSR before anything imports it)
-from vsrm_arch import alignments, archs, losses  # noqa: F401
+from vsrm_arch import alignments, archs, data, losses, models  # noqa: F401
 
 __all__ = ["__version__"]
 

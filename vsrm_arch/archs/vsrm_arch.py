@@ -26,6 +26,7 @@ class VSRM(nn.Module):
         expand: Expansion of the Mamba mixers and of the alignment, E = expand · C.
         d_state: States a channel of the scans.
         d_conv: Taps of the causal convolutions before the scans.
+        upsampler_dim: Channels of the upsampler.
         scale: Enlargement; the paper's is 4.
         spynet_path: Pre-trained weights of the flow network, as BasicSR publishes them.
         checkpoint: Whether the backward pass recomputes activations to save memory: in all branches, in none, or in
@@ -44,6 +45,7 @@ class VSRM(nn.Module):
         expand: int = 2,
         d_state: int = 16,
         d_conv: int = 4,
+        upsampler_dim: int = 64,
         scale: Literal[2, 4] = 4,
         spynet_path: str | None = None,
         checkpoint: bool | list[str] = False,
@@ -57,7 +59,7 @@ class VSRM(nn.Module):
         self.branches = nn.ModuleDict(
             {name: Backbone(embed_dim, num_damb, num_s2tmb, expand, d_state, d_conv) for name in BRANCHES}
         )
-        self.upsampler = Upsampler(embed_dim, scale=scale)
+        self.upsampler = Upsampler(embed_dim, upsampler_dim, scale)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Enlarges a clip.
