@@ -266,7 +266,7 @@ def test_pickles(lmdb_pair):
 def test_prepare_makes_the_sample_beside(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("vsrm_arch.data.prepare.sample.ensure_sample", asked.append)
-    with pytest.raises(DataError, match="train_GT.lmdb does not exist"):
+    with pytest.raises(DataError, match=r"train_GT\.lmdb does not exist"):
         VideoClipDataset(options(tmp_path, prepare="sample", dataroot_gt=str(tmp_path / "sample/train_GT.lmdb")))
     assert asked == [tmp_path / "sample"]
 

@@ -1,7 +1,5 @@
 """vsrm_arch.data.bicubic against BasicSR's slow reference."""
 
-import os
-
 import cv2
 import numpy as np
 import pytest
@@ -74,9 +72,8 @@ def test_window_equals_the_whole(data):
 @pytest.mark.data
 @pytest.mark.parametrize("clip", ["city", "walk"])
 def test_reproduces_vid4(vsrm_data, clip):
-    frames = sorted(os.listdir(vsrm_data / "Vid4/GT" / clip))
-    low = sorted(os.listdir(vsrm_data / "Vid4/BIx4" / clip))
-    for i in (0, len(frames) // 2, -1):
-        made = downscale(cv2.imread(str(vsrm_data / "Vid4/GT" / clip / frames[i])), 4)
-        given_low = cv2.imread(str(vsrm_data / "Vid4/BIx4" / clip / low[i]))
+    high, low = (sorted((vsrm_data / "Vid4" / part / clip).iterdir()) for part in ("GT", "BIx4"))
+    for i in (0, len(high) // 2, -1):
+        made = downscale(cv2.imread(str(high[i])), 4)
+        given_low = cv2.imread(str(low[i]))
         assert np.abs(made.astype(int) - given_low).max() <= 1

@@ -163,7 +163,7 @@ def write_pair(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"what is done is kept in {_partials(targets)}, the same command goes on") from None
     except Exception as error:
-        if not is_disk_full(error):
+        if not is_disk_full(error, targets[0].path.parent):
             raise
         raise UserError(
             f"the disk of {targets[0].path.parent.absolute()} is full; make room and run the same command again, "

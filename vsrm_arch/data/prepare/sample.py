@@ -101,10 +101,10 @@ def render(shot: Shot, index: int, num_frames: int = 14, side: int = 256) -> NDA
     # Depth belongs to the scene, not to the camera: the point seen is the fixed point of a contraction.
     u, v = rest_x, rest_y
     for _ in range(3):
-        nearness = 1 + shot.parallax * np.sin(np.float32(np.pi / width) * u) * np.cos(
-            np.float32(2 * np.pi / height) * v
-        )
-        u, v = rest_x + path_x * nearness, rest_y + path_y * nearness
+        # Nearest in the photograph's middle, farthest in the middle of its upper and lower border.
+        depth = np.sin(np.float32(np.pi / width) * u) * np.cos(np.float32(2 * np.pi / height) * v)
+        speed = 1 - shot.parallax * depth
+        u, v = rest_x + path_x * speed, rest_y + path_y * speed
     # Pixel centres lie at half-integers here, at integers in OpenCV.
     fine = cv2.remap(photo, u - 0.5, v - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return np.rint(cv2.resize(fine.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)).astype(np.uint8)

@@ -29,9 +29,14 @@ _MAP_STEP = 256 * 2**20
 _BATCH_BYTES = 64 * 2**20
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error of the file system or of LMDB says that no space is left."""
-    return getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error of the file system or of LMDB, met while writing to ``folder``, means that no space is left."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # LMDB reports a write that was cut short as an input/output error.
+    return isinstance(error, lmdb.Error) and (
+        os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(folder).free < 2 * _BATCH_BYTES
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,124 @@
+"""`basicsr prepare` as it is called."""
+
+import cv2
+import numpy as np
+import pytest
+
+from vsrm_arch.cli import main
+from vsrm_arch.data.sources import open_frames
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """A folder with a clip of five frames, 24x32."""
+    folder = tmp_path / "frames/clip"
+    folder.mkdir(parents=True)
+    for i in range(5):
+        image = np.random.default_rng(i).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{i}.png"), image)
+    return folder.parent
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder; gives its status, and what it wrote besides the progress bar."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        status = main(["prepare", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return status, out, [line for line in err.splitlines() if "frame/s" not in line and line.strip()]
+
+    return call
+
+
+def test_clips(frames, call, tmp_path):
+    status, out, err = call("clips", frames, "-o", "datasets/mine", "--workers", 1)
+    assert status == 0
+    assert out == "done: datasets/mine\n"
+    assert err == ["datasets/mine/train_GT.lmdb: 1 clips, 5 frames"]
+    assert len(open_frames(tmp_path / "datasets/mine/train_BIx4.lmdb").clips["clip"]) == 5
+
+
+def test_again_and_force(frames, call, tmp_path):
+    data = tmp_path / "datasets/clips/train_GT.lmdb/data.mdb"
+    call("clips", frames)
+    before = data.stat().st_mtime_ns
+    status, _, err = call("clips", frames)
+    assert status == 0
+    assert "datasets/clips/train_GT.lmdb is complete already" in err
+    assert data.stat().st_mtime_ns == before
+    assert call("clips", frames, "--force")[0] == 0
+    assert data.stat().st_mtime_ns > before
+
+
+def test_test_set_at_scale_2(frames, call, tmp_path):
+    assert call("clips", frames, "-o", "out", "--test", "--scale", 2)[0] == 0
+    assert cv2.imread(str(tmp_path / "out/BIx2/clip/00000004.png")).shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("data", ["reds", "vimeo90k", "vid4", "clips", "sample"])
+def test_help(call, data):
+    status, out, _ = call(data, "-h")
+    assert status == 0
+    assert "datasets" in out
+    assert "--force" in out
+    assert max(len(line) for line in out.splitlines()) <= 120
+
+
+def test_top_help_lists_them(call):
+    status, out, _ = call("-h")
+    assert status == 0
+    assert all(f"    {data} " in out for data in ("reds", "vimeo90k", "vid4", "clips", "sample"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reds", "nowhere"], "nowhere holds neither train_sharp/"),
+        (["vimeo90k", "nowhere"], "nowhere/sep_trainlist.txt does not exist"),
+        (["vid4", "nowhere"], "nowhere/calendar does not exist"),
+        (["clips", "nowhere"], "nowhere does not exist"),
+        (["clips", "frames", "--val", "other"], "--val names other, which is no clip; there are clip"),
+        (["clips", "frames", "--val", "clip", "--test"], "--val and --test exclude each other"),
+    ],
+)
+def test_faults_are_one_line(frames, call, arguments, message):
+    status, _, err = call(*arguments)
+    assert status == 1
+    assert len(err) == 1
+    assert err[0].startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("arguments", [[], ["films"], ["clips"], ["clips", "x", "--workers", "0"]])
+def test_wrong_usage(call, arguments):
+    assert call(*arguments)[0] == 2
+
+
+def test_ctrl_c_says_what_is_kept(frames, call, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vsrm_arch.data.prepare.targets.LmdbTarget.put", stopped)
+    status, _, err = call("clips", frames)
+    assert status == 130
+    assert err[-1].startswith("interrupted: what is done is kept in datasets/clips/train_GT.lmdb.partial and ")
+    assert err[-1].endswith("the same command goes on")
+
+
+def test_sample(call, tmp_path, monkeypatch):
+    made = []
+
+    def fake(root, workers=None):
+        made.append(workers)
+        (root / "train_GT.lmdb").mkdir()
+
+    monkeypatch.setattr("vsrm_arch.data.prepare.sample.prepare_sample", fake)
+    assert call("sample", "--workers", 3)[0] == 0
+    assert (tmp_path / "datasets/sample/train_GT.lmdb").is_dir()
+    status, _, err = call("sample")
+    assert status == 0
+    assert err == ["datasets/sample is there already; --force makes it anew"]
+    assert made == [3]
+    assert call("sample", "--force")[0] == 0
+    assert len(made) == 2
