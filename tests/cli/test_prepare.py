@@ -1,10 +1,14 @@
 """`basicsr prepare` as it is called."""
 
+import argparse
+import re
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from vsrm_arch.cli import main
+from vsrm_arch.cli import main, prepare
 from vsrm_arch.data.sources import open_frames
 
 
@@ -122,3 +126,14 @@ def test_sample(call, tmp_path, monkeypatch):
     assert made == [3]
     assert call("sample", "--force")[0] == 0
     assert len(made) == 2
+
+
+def test_commands_of_the_readme_are_commands():
+    readme = (Path(__file__).parents[2] / "datasets/README.md").read_text(encoding="utf-8")
+    commands = [line.split()[2:] for line in re.findall(r"`(basicsr prepare [^`]*)`", readme)]
+    assert {command[0] for command in commands} >= {"sample", "reds", "vimeo90k", "vid4", "clips"}
+    parser = argparse.ArgumentParser()
+    prepare.add_arguments(parser)
+    for command in commands:
+        if command[0] != "DATA":
+            assert callable(parser.parse_args(command).function)
