@@ -66,7 +66,7 @@ def causal_conv1d(
     check_dims("weight", weight, "E, K")
     check_shape("weight", weight, (x.shape[2], weight.shape[1]), "E, K")
     check_shape("bias", bias, (x.shape[2],), "E")
-    check_same_device(x, {"weight": weight, "bias": bias})
+    check_same_device(x, {"x": x, "weight": weight, "bias": bias})
     check_scan_order(x.shape[1], scan_order, num_frames)
     if activation not in ("silu", None):
         raise ValueError(f"activation: expected 'silu' or None, got {activation!r}")

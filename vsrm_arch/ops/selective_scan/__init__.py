@@ -88,7 +88,7 @@ def selective_scan(
         check_shape(name, tokens, (batch, length, states), "B, L, N")
     for name, vector in (("D", D), ("delta_bias", delta_bias)):
         check_shape(name, vector, (channels,), "E")
-    check_same_device(u, {"delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias})
+    check_same_device(u, {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias})
     check_scan_order(length, scan_order, num_frames)
 
     def limit(name: str) -> str | None:

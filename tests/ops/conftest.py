@@ -1,0 +1,12 @@
+import pytest
+import torch
+
+
+@pytest.fixture
+def poisoned_memory():
+    """Fills every tensor that PyTorch leaves uninitialised with NaN, so that a forgotten write shows."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
