@@ -107,7 +107,7 @@ def test_ctrl_c_says_what_is_kept(frames, call, monkeypatch):
     status, _, err = call("clips", frames)
     assert status == 130
     assert err[-1].startswith("interrupted: what is done is kept in datasets/clips/train_GT.lmdb.partial and ")
-    assert err[-1].endswith("the same command goes on")
+    assert err[-1].endswith("; to go on give the same command again")
 
 
 def test_sample(call, tmp_path, monkeypatch):

@@ -120,7 +120,9 @@ def test_restart_after_ctrl_c(clips, tmp_path, monkeypatch, kind, n):
     expected = make(clips, tmp_path / "whole", kind)
     with monkeypatch.context() as patch:
         _AfterPuts(patch, kind, n, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt, match=r"what is done is kept in .*partial.*, the same command goes on"):
+        with pytest.raises(
+            KeyboardInterrupt, match=r"what is done is kept in .*partial.*; to go on give the same command"
+        ):
             make(clips, tmp_path / "out", kind)
     assert not (tmp_path / "out/gt").exists()
     assert not (tmp_path / "out/gt.lmdb").exists()
@@ -158,9 +160,17 @@ def test_a_short_write_of_lmdb_is_a_full_disk(clips, tmp_path, monkeypatch):
         make(clips, tmp_path / "full")
 
 
-def test_other_errors_are_not_hidden(clips, tmp_path, monkeypatch):
-    _AfterPuts(monkeypatch, LmdbTarget, 3, OSError(errno.EIO, "Input/output error"))
-    with pytest.raises(OSError, match="Input/output error"):
+def test_folder_that_cannot_be_written(clips, tmp_path):
+    (tmp_path / "out").write_text("a file in its place")
+    with pytest.raises(
+        UserError, match=r"^[^\n]*out.*: (File exists|Not a directory); mend that and run the same command"
+    ):
+        make(clips, tmp_path / "out")
+
+
+def test_programming_errors_are_not_hidden(clips, tmp_path, monkeypatch):
+    _AfterPuts(monkeypatch, LmdbTarget, 3, RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
         make(clips, tmp_path)
 
 

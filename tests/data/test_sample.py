@@ -1,5 +1,6 @@
 """The built-in sample."""
 
+import errno
 import logging
 import multiprocessing
 
@@ -158,7 +159,44 @@ def test_several_processes_at_once(tmp_path, quick):
     assert sorted(reports) == [(0, True), (0, True), (0, True), (1, True)]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("disk")])
+def test_without_locks_the_first_to_finish_wins(tmp_path, quick, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    ensure_sample(tmp_path / "alone")
+    assert (tmp_path / "alone/val_GT.lmdb").is_dir()
+    small = sample.prepare_sample
+
+    def overtaken(root, workers=None):
+        small(tmp_path / "sample")
+        small(root)
+
+    monkeypatch.setattr(sample, "prepare_sample", overtaken)
+    ensure_sample(tmp_path / "sample")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["alone", "sample"]
+    assert len(list((tmp_path / "sample").iterdir())) == 6
+
+
+def test_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "datasets").write_text("a file in its place")
+    with pytest.raises(UserError, match=r"^[^\n]*datasets: (File exists|Not a directory); mend that"):
+        ensure_sample(tmp_path / "datasets/sample")
+
+
+def test_stopped(tmp_path, quick, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vsrm_arch.data.prepare.targets.LmdbTarget.put", stopped)
+    with pytest.raises(KeyboardInterrupt, match="nothing is kept of the sample"):
+        ensure_sample(tmp_path / "sample")
+    assert [path.name for path in tmp_path.iterdir()] == [".sample.lock"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
 def test_all_or_nothing(tmp_path, monkeypatch, error):
     def breaking(root, workers=None):
         (root / "train_GT.lmdb").mkdir()

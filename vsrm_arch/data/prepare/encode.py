@@ -18,8 +18,7 @@ from tqdm import tqdm
 from vsrm_arch.data.bicubic import downscale
 from vsrm_arch.data.errors import DataError
 from vsrm_arch.data.images import encode_png, read_image
-from vsrm_arch.data.prepare.targets import Target, is_disk_full
-from vsrm_arch.errors import UserError
+from vsrm_arch.data.prepare.targets import Target, writing
 
 __all__ = ["Clip", "Frame", "ImageClip", "default_workers", "recipe", "write_pair"]
 
@@ -126,7 +125,13 @@ def recipe(clips: Sequence[Clip], scale: int, low: str | None) -> dict[str, obje
 
 
 def write_pair(
-    clips: Sequence[Clip], gt: Target | None, lq: Target | None, scale: int, workers: int, title: str
+    clips: Sequence[Clip],
+    gt: Target | None,
+    lq: Target | None,
+    scale: int,
+    workers: int,
+    title: str,
+    kept: str | None = None,
 ) -> None:
     """Writes the ground truth and the low resolution of clips, each frame read once.
 
@@ -139,6 +144,7 @@ def write_pair(
         scale: The factor between them; sides that it does not divide are cropped at the right and at the bottom.
         workers: Number of threads.
         title: What the progress bar says.
+        kept: What a message says of the work when it is stopped, if whoever calls does not keep it.
 
     Raises:
         UserError: If a frame is unreadable or of another size than its clip, or if the disk is full. What was written
@@ -156,26 +162,17 @@ def write_pair(
         _logger.info("%s: %dx%d cropped to %dx%d, multiples of %d", clip.name, *clip.size[::-1], width, height, scale)
     if len(cropped) > 5:
         _logger.info("… and %d clips more cropped in the same way", len(cropped) - 5)
+    kept = kept or f"what is done is kept in {' and '.join(str(target.partial) for target in targets)}"
     try:
-        _write(clips, gt if gt in targets else None, lq if lq in targets else None, scale, workers, title)
-        for target in targets:
-            target.finish()
+        with writing(targets[0].path.parent, kept):
+            _write(clips, gt if gt in targets else None, lq if lq in targets else None, scale, workers, title)
+            for target in targets:
+                target.finish()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"what is done is kept in {_partials(targets)}, the same command goes on") from None
-    except Exception as error:
-        if not is_disk_full(error, targets[0].path.parent):
-            raise
-        raise UserError(
-            f"the disk of {targets[0].path.parent.absolute()} is full; make room and run the same command again, "
-            f"what is done is kept in {_partials(targets)}"
-        ) from error
+        raise KeyboardInterrupt(f"{kept}; to go on give the same command again") from None
     finally:
         for target in targets:
             target.close()
-
-
-def _partials(targets: Sequence[Target]) -> str:
-    return " and ".join(str(target.partial) for target in targets)
 
 
 def _write(clips: Sequence[Clip], gt: Target | None, lq: Target | None, scale: int, workers: int, title: str) -> None:

@@ -11,7 +11,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from vsrm_arch.data.images import read_image
 from vsrm_arch.data.prepare.encode import Clip, Frame, default_workers, recipe, write_pair
-from vsrm_arch.data.prepare.targets import LmdbTarget, listing, write_meta_info
+from vsrm_arch.data.prepare.targets import LmdbTarget, listing, write_meta_info, writing
 from vsrm_arch.errors import UserError
 
 __all__ = ["TRAIN_SHOTS", "VAL_SHOTS", "Shot", "ensure_sample", "prepare_sample", "render"]
@@ -30,6 +30,7 @@ __all__ = ["TRAIN_SHOTS", "VAL_SHOTS", "Shot", "ensure_sample", "prepare_sample"
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
 _SAMPLES = 3  # per pixel and direction
+_KEPT = "nothing is kept of the sample"
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def prepare_sample(
         clips: list[Clip] = [_RenderedClip(shot, num_frames, side) for shot in shots]
         gt = LmdbTarget(root / f"{part}_GT.lmdb", recipe(clips, scale, None))
         lq = LmdbTarget(root / f"{part}_BIx{scale}.lmdb", recipe(clips, scale, "bicubic"))
-        write_pair(clips, gt, lq, scale, workers or default_workers(), f"sample {part}")
+        write_pair(clips, gt, lq, scale, workers or default_workers(), f"sample {part}", _KEPT)
         write_meta_info(root / f"meta_info_sample_{part}_GT.txt", listing(gt.path))
 
 
@@ -185,32 +186,44 @@ def ensure_sample(root: Path, force: bool = False, workers: int | None = None) -
     """
     if root.is_dir() and not force:
         return
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(root.with_name(f".{root.name}.lock")):
-        if root.is_dir() and not force:
-            return
-        _logger.info("making the sample in %s (once, a few seconds)", root)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    with writing(root.parent, _KEPT):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(root.with_name(f".{root.name}.lock")):
+            if not root.is_dir() or force:
+                _logger.info("making the sample in %s (once, a few seconds)", root)
+                _make(root, force, workers)
+
+
+def _make(root: Path, force: bool, workers: int | None) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    try:
+        prepare_sample(temporary, workers=workers)
+        # mkdtemp's folder is the owner's alone; a data set is to be read like any other folder.
+        temporary.chmod(0o755)
+        if force and root.is_dir():
+            root.rename(temporary / "old")
         try:
-            prepare_sample(temporary, workers=workers)
-            # mkdtemp's folder is the owner's alone; a data set is to be read like any other folder.
-            temporary.chmod(0o755)
-            if root.is_dir():
-                root.rename(temporary / "old")
             temporary.rename(root)
-            shutil.rmtree(root / "old", ignore_errors=True)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        except OSError:
+            # Without a lock another process may have been first, with the same bytes.
+            if not root.is_dir():
+                raise
+        shutil.rmtree(root / "old", ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock that the system lets go when its holder dies."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: several makers then work side by side, and the first to finish wins
-        yield
-        return
+    """Holds a lock that the system lets go when its holder dies.
+
+    Where there are no such locks (Windows, some network disks) several makers work side by side, and the first to
+    finish wins.
+    """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        # Not an ImportError alone: a file system without locks says so when asked for one.
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -10,7 +10,8 @@ import logging
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
@@ -19,7 +20,7 @@ from vsrm_arch.data.images import image_size, png_size
 from vsrm_arch.data.sources import open_frames
 from vsrm_arch.errors import UserError
 
-__all__ = ["FolderTarget", "LmdbTarget", "Target", "is_disk_full", "listing", "write_meta_info", "write_text"]
+__all__ = ["FolderTarget", "LmdbTarget", "Target", "listing", "write_meta_info", "write_text", "writing"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -29,14 +30,30 @@ _MAP_STEP = 256 * 2**20
 _BATCH_BYTES = 64 * 2**20
 
 
-def is_disk_full(error: BaseException, folder: Path) -> bool:
-    """Whether an error of the file system or of LMDB, met while writing to ``folder``, means that no space is left."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    # LMDB reports a write that was cut short as an input/output error.
-    return isinstance(error, lmdb.Error) and (
-        os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(folder).free < 2 * _BATCH_BYTES
-    )
+@contextmanager
+def writing(folder: Path, kept: str) -> Iterator[None]:
+    """Turns faults of the file system into one line.
+
+    Args:
+        folder: Where the ``with`` block writes.
+        kept: What is left of the work when it is stopped.
+
+    Raises:
+        UserError: If the disk is full or ``folder`` cannot be written.
+    """
+    full = f"the disk of {folder.absolute()} is full; make room and run the same command again, {kept}"
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(full) from error
+        where = error.filename or folder
+        raise UserError(f"{where}: {error.strerror}; mend that and run the same command again, {kept}") from error
+    except lmdb.Error as error:
+        # LMDB reports a write that was cut short as an input/output error.
+        if os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(folder).free < 2 * _BATCH_BYTES:
+            raise UserError(full) from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
