@@ -1,0 +1,198 @@
+"""Every option file that ships: it is read strictly, builds, is commented, and holds the settings it stands for."""
+
+import copy
+import re
+from pathlib import Path
+
+import option_reference
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
+
+from vsrm_arch import config
+from vsrm_arch.config import OptionError
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "options").rglob("*.yml"))
+PUBLISHED = (
+    "train_{}_REDS",
+    "train_{}_REDS_N6",
+    "train_{}_Vimeo90K",
+    "test_{}_REDS4",
+    "test_{}_Vid4",
+    "test_{}_Vimeo90K",
+)
+# What each of the three networks adds to the options of a file, and what the authors of BasicVSR++ publish otherwise.
+NETWORK_KEYS = {"name", "network_g"}
+TRAINING_KEYS = {
+    "train.ema_decay",
+    "train.amp",
+    "train.grad_clip",
+    "train.flow_lr_mul",
+    "train.optim_g.lr",
+    "train.pixel_opt.eps",
+    "train.frequency_opt",
+}
+OWN_KEYS = {
+    "train_{}_REDS": {"datasets.train.num_frame"},
+    "train_{}_Vimeo90K": {"datasets.train.batch_size_per_gpu", "path.pretrain_network_g"},
+    "test_{}_REDS4": {"path.pretrain_network_g"},
+    "test_{}_Vid4": {"path.pretrain_network_g"},
+    "test_{}_Vimeo90K": {"path.pretrain_network_g"},
+}
+# The second metric of a file has the keys of the first, which are commented.
+UNCOMMENTED = re.compile(r"val\.metrics\.ssim\.\w+")
+
+
+def is_train(file):
+    return Path(file).name.startswith("train_")
+
+
+def read(file, *assignments):
+    return config.read_options(str(ROOT / file), assignments, is_train(file))
+
+
+def network_options(file):
+    """``network_g`` without the flow weights, a file that users download."""
+    options = read(file)["network_g"]
+    return options | ({"spynet_path": None} if "spynet_path" in options else {})
+
+
+def sections(options, path=()):
+    """Every section of an option file, as the path of its keys."""
+    yield path
+    for key, value in options.items():
+        if isinstance(value, dict):
+            yield from sections(value, (*path, key))
+
+
+def flat(options, prefix=""):
+    """Section.key → value, a network as a whole."""
+    result = {}
+    for key, value in options.items():
+        name = f"{prefix}{key}"
+        whole = name in ("network_g", "train.frequency_opt") or not isinstance(value, dict)
+        result |= {name: value} if whole else flat(value, f"{name}.")
+    return result
+
+
+def test_the_published_settings_ship():
+    names = {f"options/{name.format(network)}.yml" for name in PUBLISHED for network in ("VSRM", "BasicVSRPP")}
+    sample = {"options/sample/train_VSRM_sample.yml", "options/sample/test_VSRM_sample.yml"}
+    assert names | sample <= set(FILES)
+
+
+@pytest.mark.parametrize("file", FILES)
+class TestEveryFile:
+    def test_is_read_and_its_classes_are_strict(self, file):
+        options = read(file)
+        assert hasattr(MODEL_REGISTRY.get(options["model_type"]), "Options")
+        for section in options["datasets"].values():
+            assert hasattr(DATASET_REGISTRY.get(section["type"]), "Options")
+
+    def test_its_network_has_the_parameters_of_its_header(self, file):
+        header = re.search(r"Parameters: ([\d,]+)\.", (ROOT / file).read_text(encoding="utf-8").splitlines()[0])
+        assert header, f"{file} does not begin with '# ... Parameters: N.'"
+        with torch.device("meta"):
+            network = build_network(network_options(file))
+        assert sum(p.numel() for p in network.parameters()) == int(header[1].replace(",", ""))
+
+    def test_its_losses_build(self, file):
+        train = read(file).get("train") or {}
+        losses = [build_loss(section) for key, section in train.items() if key.endswith("_opt") and section]
+        assert bool(losses) is is_train(file)
+
+    def test_a_misspelt_key_of_any_section_is_found(self, file):
+        plain = config.load_yaml(str(ROOT / file))
+        # Names of one's own, arguments for PyTorch, and metrics, which the model checks when it is built.
+        free = (("datasets",), ("val", "metrics"), ("dist_params",))
+        for path in sections(plain):
+            if path in free or path[:2] == ("val", "metrics"):
+                continue
+            options = copy.deepcopy(plain)
+            section = options
+            for key in path:
+                section = section[key]
+            section["misspelt"] = 1
+            with pytest.raises(OptionError, match="misspelt"):
+                config.check(options, file, is_train(file))
+
+    def test_every_key_has_a_comment(self, file):
+        assert list(uncommented((ROOT / file).read_text(encoding="utf-8"))) == []
+
+    def test_no_line_is_longer_than_the_code(self, file):
+        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+        assert [line for line in lines if len(line) > 120 or line != line.rstrip()] == []
+
+
+def uncommented(text):
+    """Keys with a value, without a comment at their line's end or on the line above; section.key."""
+    path, above = [], ""
+    for line in text.splitlines():
+        key = re.match(r"( *)(\w+):( *[^ #].*)?", line)
+        if key:
+            path = [*path[: len(key[1]) // 2], key[2]]
+            name = ".".join(path)
+            commented = " # " in line or above.lstrip().startswith("#")
+            if key[3] and not commented and not UNCOMMENTED.fullmatch(name):
+                yield name
+        above = line
+
+
+def test_a_key_without_a_comment_is_seen():
+    text = "a: 1\n# about b\nb: 2\nc:\n  d: 3  # about d\n  e: 4\n"
+    assert list(uncommented(text)) == ["a", "c.e"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_pairs_differ_in_the_network_and_its_published_settings_alone(name):
+    ours, theirs = (flat(read(f"options/{name.format(network)}.yml")) for network in ("VSRM", "BasicVSRPP"))
+    differing = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    allowed = NETWORK_KEYS | OWN_KEYS.get(name, set()) | (TRAINING_KEYS if is_train(name) else set())
+    assert differing == allowed
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if not is_train(f)])
+def test_a_test_file_fits_the_weights_it_names(file):
+    """The experiment that it tests is one of the shipped trainings, and the network is that training's."""
+    experiment = Path(read(file)["path"]["pretrain_network_g"]).parts[1]
+    trainings = {read(f)["name"]: f for f in FILES if is_train(f)}
+    assert experiment in trainings
+    shape = {key: value for key, value in network_options(file).items() if key != "checkpoint"}
+    trained = {key: value for key, value in network_options(trainings[experiment]).items() if key != "checkpoint"}
+    assert shape == trained
+
+
+def test_training_on_vimeo90k_starts_from_the_reds_weights():
+    for network in ("VSRM", "BasicVSRPP"):
+        vimeo, reds = (read(f"options/train_{network}_{data}.yml") for data in ("Vimeo90K", "REDS"))
+        assert vimeo["path"]["pretrain_network_g"] == f"experiments/{reds['name']}/models/net_g_latest.pth"
+        assert vimeo["network_g"] == reds["network_g"]
+
+
+class TestReference:
+    def test_the_page_is_up_to_date(self):
+        committed = option_reference.PAGE.read_text(encoding="utf-8")
+        assert committed == option_reference.page(), "run: python tests/option_reference.py"
+
+    def test_an_argument_of_several_lines(self):
+        class Network:
+            """A network.
+
+            Args:
+                dim: C,
+                    channels.
+                depth: a | b
+
+            Returns:
+                Nothing.
+            """
+
+            def __init__(self, dim: int, depth: float | None = None) -> None: ...
+
+        assert option_reference.constructor_table(Network).splitlines()[2:] == [
+            "| `dim` | an integer | required | C, channels. |",
+            "| `depth` | a number or ~ | `~` | a \\| b |",
+        ]
