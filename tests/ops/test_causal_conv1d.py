@@ -144,9 +144,11 @@ def test_gradcheck(monkeypatch, device, backend, without, activation):
 # Portable against naive
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3, 4), (2, 2, 1, 4), (3, 15, 5, 1), (2, 61, 7, 4), (1, 501, 3, 5)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3, 4), (2, 2, 1, 4), (3, 15, 5, 1), (2, 61, 7, 4), (1, 501, 3, 5), (40, 9, 3, 4)]
+)
 @pytest.mark.parametrize(("scan_order", "reverse"), ORDERS)
-@pytest.mark.parametrize("block", [8, 1 << 16])
+@pytest.mark.parametrize("block", [8, 100, 1 << 16])
 def test_portable_is_naive(monkeypatch, device, poisoned_memory, shape, scan_order, reverse, block):
     monkeypatch.setattr(portable, "_BLOCK", {"cpu": block, "other": block})
     inputs = conv_inputs(*shape, device=device)
