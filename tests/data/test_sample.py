@@ -97,7 +97,16 @@ def test_parallax_and_zoom():
     assert not np.array_equal(render(near, 0, 2, 64), render(near, 1, 2, 64))
 
 
-def test_motion_is_realistic_and_stays_on_the_photograph(made):
+@pytest.mark.parametrize("shot", TRAIN_SHOTS + VAL_SHOTS, ids=lambda shot: shot.name)
+def test_the_camera_stays_on_the_photograph(shot):
+    height, width = sample._photograph(shot.photo).shape[:2]
+    for i in range(14):
+        x, y = sample._points_seen(shot, i, 14, 256, (height, width))
+        assert 0 <= x.min() < x.max() <= width
+        assert 0 <= y.min() < y.max() <= height
+
+
+def test_motion_is_realistic(made):
     source = open_frames(made / "train_BIx4.lmdb")
     for clip in source.clips:
         frames = [frame[..., 1] for frame in source.read(clip, [6, 7])]

@@ -86,7 +86,17 @@ def render(shot: Shot, index: int, num_frames: int = 14, side: int = 256) -> NDA
         The frame, ``(side, side, 3)`` BGR.
     """
     photo = _photograph(shot.photo)
-    height, width = photo.shape[:2]
+    u, v = _points_seen(shot, index, num_frames, side, photo.shape[:2])
+    # Pixel centres lie at half-integers there, at integers in OpenCV.
+    fine = cv2.remap(photo, u - 0.5, v - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return np.rint(cv2.resize(fine.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)).astype(np.uint8)
+
+
+def _points_seen(
+    shot: Shot, index: int, num_frames: int, side: int, size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where the samples of a frame lie on a photograph of ``size`` (height, width): x and y, in its pixels."""
+    height, width = size
     time = index - (num_frames - 1) / 2
     zoom = np.float32(np.interp(index, (0, max(num_frames - 1, 1)), shot.zoom))
     cos, sin = np.float32(np.cos(np.deg2rad(shot.turn * time))), np.float32(np.sin(np.deg2rad(shot.turn * time)))
@@ -106,9 +116,7 @@ def render(shot: Shot, index: int, num_frames: int = 14, side: int = 256) -> NDA
         depth = np.sin(np.float32(np.pi / width) * u) * np.cos(np.float32(2 * np.pi / height) * v)
         speed = 1 - shot.parallax * depth
         u, v = rest_x + path_x * speed, rest_y + path_y * speed
-    # Pixel centres lie at half-integers here, at integers in OpenCV.
-    fine = cv2.remap(photo, u - 0.5, v - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    return np.rint(cv2.resize(fine.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)).astype(np.uint8)
+    return u.astype(np.float32, copy=False), v.astype(np.float32, copy=False)
 
 
 @lru_cache(maxsize=4)
