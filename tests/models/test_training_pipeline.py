@@ -107,10 +107,12 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path, uninterrupted, ki
 
 def test_two_processes_give_the_losses_of_one_with_twice_the_batch(tmp_path):
     options = tiny.file_options()
-    options["train"] |= {"grad_clip": 0.05}
     options["network_g"] |= {"with_flow": True}
+    options["train"] |= {"grad_clip": 0.05}
+    options["datasets"]["train"] |= {"num_clips": 8, "batch_size_per_gpu": 4}
     whole = start(tmp_path / "one", options=options)
-    options["datasets"]["train"]["batch_size_per_gpu"] = 1
+    options["train"] |= {"accumulate": 2}
+    options["datasets"]["train"] |= {"batch_size_per_gpu": 2}
     halves = start(tmp_path / "two", ranks=2, options=options)
     (_, _), (statuses, (text, _)) = finish(whole), finish(halves)
     assert statuses == [0, 0], text

@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 from basicsr.archs.basicvsrpp_arch import BasicVSRPlusPlus
+from basicsr.data import build_dataloader, build_dataset
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
 from torch.utils.data import DataLoader
@@ -366,6 +367,74 @@ def test_single_images_are_refused(build, monkeypatch):
     monkeypatch.setattr(tiny.TinyClips, "__getitem__", lambda self, index: {"lq": torch.rand(3, 8, 8)})
     with pytest.raises(UserError, match=re.escape("val gives inputs of shape (3, 8, 8); RecurrentVSRModel validates")):
         build(is_train=False).validation(loader(), "tiny", None)
+
+
+class TestDatasets:
+    """Frames on disk, through the dataset classes that the option files name."""
+
+    @pytest.fixture
+    def roots(self, tmp_path):
+        for clip in ("00001/0266", "00002/0001"):
+            for i in range(1, 8):
+                image = np.random.default_rng(i).integers(0, 255, (16, 20, 3), dtype=np.uint8)
+                for name, scaled in (("gt", image), ("lq", image[::2, ::2])):
+                    (tmp_path / name / clip).mkdir(parents=True, exist_ok=True)
+                    cv2.imwrite(str(tmp_path / name / clip / f"im{i}.png"), scaled)
+        (tmp_path / "meta.txt").write_text("00001/0266 7 (256,448,3)\n00002/0001 7 (256,448,3)\n")
+        return tmp_path
+
+    def options(self, roots, dataset_type, **options):
+        paths = {"dataroot_gt": f"{roots}/gt", "dataroot_lq": f"{roots}/lq"}
+        return paths | {"type": dataset_type, "io_backend": {"type": "disk"}, "phase": "test", "scale": 2} | options
+
+    def validate(self, build, options, **val):
+        model = build(is_train=False, val=val)
+        dataset = build_dataset(options)
+        model.validation(build_dataloader(dataset, options, num_gpu=0), "tiny", None, save_img=True)
+        pictures = model._validation.folder / options["name"]
+        return read_metrics(model, options["name"]), sorted(
+            str(p.relative_to(pictures)) for p in pictures.rglob("*.png")
+        )
+
+    def test_video_recurrent_test_dataset(self, build, roots):
+        more = {"name": "REDS4", "cache_data": True, "num_frame": 3, "padding": "reflection"}
+        options = self.options(roots, "VideoRecurrentTestDataset", **more)
+        options |= {"dataroot_gt": f"{roots}/gt/00001", "dataroot_lq": f"{roots}/lq/00001"}
+        metrics, pictures = self.validate(build, options)
+        assert metrics["clips"]["0266"]["frames"] == 7
+        assert pictures == [f"0266/{i:08d}_tiny.png" for i in range(7)]
+        # The dataset hands out its cached frames.
+        assert self.validate(build, options)[0]["clips"]["0266"]["frames"] == 7
+
+    def test_video_test_vimeo90k_dataset(self, build, roots):
+        more = {"name": "Vimeo90K", "cache_data": False, "num_frame": 7, "meta_info_file": f"{roots}/meta.txt"}
+        options = self.options(roots, "VideoTestVimeo90KDataset", **more)
+        metrics, pictures = self.validate(build, options, center_frame_only=True, flip_seq=True)
+        assert metrics["clips"]["vimeo90k"]["frames"] == 2
+        assert pictures == ["vimeo90k/00001_0266_tiny.png", "vimeo90k/00002_0001_tiny.png"]
+
+    def test_video_test_dataset(self, build, roots):
+        more = {"name": "Vid4", "cache_data": True, "num_frame": 3, "padding": "reflection"}
+        options = self.options(roots, "VideoTestDataset", **more)
+        options |= {"dataroot_gt": f"{roots}/gt/00001", "dataroot_lq": f"{roots}/lq/00001"}
+        metrics, pictures = self.validate(build, options)
+        assert metrics["clips"]["0266"]["frames"] == 7
+        assert pictures == [f"0266/im{i}_tiny.png" for i in range(1, 8)]
+
+    def test_video_clip_dataset(self, build, roots):
+        metrics, pictures = self.validate(build, self.options(roots, "VideoClipDataset", name="clips"))
+        assert {clip: values["frames"] for clip, values in metrics["clips"].items()} == {
+            "00001/0266": 7,
+            "00002/0001": 7,
+        }
+        assert len(pictures) == 14
+        assert pictures[0] == "00001/0266/00000000_tiny.png"
+
+    def test_video_clip_dataset_without_truth(self, build, roots):
+        options = self.options(roots, "VideoClipDataset", name="clips", dataroot_gt=None)
+        model = build(is_train=False)
+        model.validation(DataLoader(build_dataset(options)), "tiny", None, save_img=True)
+        assert len(list((model._validation.folder / "clips").rglob("*.png"))) == 14
 
 
 class TestStockNetworks:

@@ -108,7 +108,7 @@ def load_weights(network: nn.Module, path: str | Path, param_key: str | None, st
         weights = content[param_key]
     elif "params" in content:
         _logger.info("%s holds no %s; taking params", path, param_key)
-        weights = content["params"]
+        param_key, weights = "params", content["params"]
     else:
         raise UserError(
             f"path.param_key_g: {path} has no {param_key}; it has {_some(content)}: set param_key_g to one of them, or "

@@ -1,14 +1,16 @@
 """Where the network runs and in which precision."""
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 import torch
+from torch.distributed import ProcessGroup
 
 from vsrm_arch.errors import UserError
 from vsrm_arch.models.options import Precision
 
-__all__ = ["autocast", "choose_device"]
+__all__ = ["autocast", "choose_device", "patient_group"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,6 +40,16 @@ def choose_device(opt: dict[str, Any]) -> torch.device:
             )
         _logger.warning("num_gpu: %d without a launcher: testing on one GPU; use torchrun for more.", num_gpu)
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def patient_group() -> ProcessGroup:
+    """A group of all processes that wait for each other as long as it takes.
+
+    One rank may validate a long clip while the others are done; NCCL would end the run after ten minutes.
+    """
+    group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=7))
+    assert isinstance(group, ProcessGroup)  # what else it may be is for ranks outside of the group
+    return group
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

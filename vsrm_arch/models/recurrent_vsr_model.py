@@ -23,7 +23,7 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.inference import super_resolve, with_mirror
 from vsrm_arch.models import checkpoints
 from vsrm_arch.models.atomic import remove_partial_files
-from vsrm_arch.models.devices import autocast, choose_device
+from vsrm_arch.models.devices import autocast, choose_device, patient_group
 from vsrm_arch.models.divergence import stop_if_not_finite
 from vsrm_arch.models.optimization import LearningRates, build_optimizer, flow_parameters, load_moments
 from vsrm_arch.models.options import LoggerOptions, RecurrentVSROptions, TrainOptions, ValOptions
@@ -62,6 +62,7 @@ class RecurrentVSRModel(BaseModel):
         # Iterations that the weights have seen.
         self.iteration = 0
         self.best_metric_results: dict[str, Best] = {}
+        self._patient_group = patient_group() if opt["dist"] else None
         self._validated: WeakKeyDictionary[Any, int | str] = WeakKeyDictionary()
 
         self.net_g_ema: nn.Module | None = None
@@ -130,6 +131,7 @@ class RecurrentVSRModel(BaseModel):
             self.enlarge,
             lambda lq: super_resolve(bicubic, lq, scale=scale),
             Path(self.opt["path"]["visualization"]),
+            self._patient_group,
         )
 
     @master_only
@@ -233,8 +235,7 @@ class RecurrentVSRModel(BaseModel):
         window, tile = options.window, options.tile
         training = network.training
         network.eval()
-        # Every clip size would be compiled anew.
-        with autocast(self.device, options.amp), torch.compiler.set_stance("force_eager"):
+        with autocast(self.device, options.amp), self._uncompiled():
             output = super_resolve(
                 with_mirror(network) if options.flip_seq else network,
                 lq,
@@ -248,6 +249,11 @@ class RecurrentVSRModel(BaseModel):
             )
         network.train(training)
         return output
+
+    def _uncompiled(self) -> AbstractContextManager[Any]:
+        """Every size of clip would be compiled anew."""
+        compiled = self.is_train and self.train_options.compile
+        return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
     def validation(
         self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool = False
@@ -349,7 +355,7 @@ class RecurrentVSRModel(BaseModel):
         if not self.opt["dist"]:
             return [random_states()]
         gathered: list[Any] = [None] * self.opt["world_size"]
-        torch.distributed.all_gather_object(gathered, random_states())
+        torch.distributed.all_gather_object(gathered, random_states(), group=self._patient_group)
         return gathered
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:

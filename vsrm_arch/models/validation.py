@@ -14,6 +14,7 @@ from basicsr.utils import imwrite, tensor2img
 from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -54,6 +55,7 @@ class Validation:
         enlarge: The network: ``(1, T, 3, h, w)`` → ``(1, T, 3, scale·h, scale·w)``, both on the CPU.
         enlarge_bicubic: Bicubic enlargement likewise.
         folder: Where pictures go: ``<folder>/<set>/<clip>/``.
+        group: The processes that share the work; None for the default group.
     """
 
     options: ValOptions
@@ -61,6 +63,7 @@ class Validation:
     enlarge: Callable[[Tensor], Tensor]
     enlarge_bicubic: Callable[[Tensor], Tensor]
     folder: Path
+    group: ProcessGroup | None = None
     # Set → item → scores.
     _bicubic: WeakKeyDictionary[Any, dict[int, dict[str, list[float]]]] = field(default_factory=WeakKeyDictionary)
 
@@ -90,7 +93,7 @@ class Validation:
             scores.append(self._validate_clip(dataset, index, suffix, save_img))
         if world_size > 1:
             gathered: list[Any] | None = [None] * world_size if rank == 0 else None
-            torch.distributed.gather_object(scores, gathered)
+            torch.distributed.gather_object(scores, gathered, group=self.group)
             if gathered is not None:
                 scores = sorted((s for part in gathered for s in part), key=lambda s: s.index)
         return scores
