@@ -182,7 +182,7 @@ class TestCheckAlone:
 
 
 TWO_PROCESSES = """
-import sys, vsrm_arch, argparse, torch, torch.distributed as dist
+import os, sys, vsrm_arch, argparse, torch, torch.distributed as dist
 from basicsr.models.base_model import BaseModel
 from basicsr.utils.dist_util import get_dist_info
 from vsrm_arch import config, distributed
@@ -195,6 +195,13 @@ assert dist.get_backend() == "gloo" and opt["dist"]
 model = BaseModel(opt)
 network = model.model_to_device(torch.nn.Linear(1, 1))
 network(torch.full((1, 1), float(opt["rank"]))).sum().backward()
+# The folders are there for every process, though the first one alone makes them, and takes its time.
+import time
+from basicsr.utils import misc
+rename = misc.mkdir_and_rename
+misc.mkdir_and_rename = lambda path: (time.sleep(1), rename(path))
+misc.make_exp_dirs(opt)
+assert os.path.isdir(opt["path"]["models"])
 print(opt["rank"], opt["world_size"], opt["manual_seed"], network.module.weight.grad.item(), flush=True)
 distributed.shut_down()
 assert not dist.is_initialized()
@@ -219,7 +226,7 @@ def test_two_processes(tmp_path):
         variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
         environment = os.environ | variables | {"MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-c", TWO_PROCESSES, str(options)]
-        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        processes.append(subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True))
     lines = [process.communicate(timeout=240)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert [line[:2] for line in lines] == [["0", "2"], ["1", "2"]]

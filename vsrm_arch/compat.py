@@ -118,6 +118,22 @@ def _copy_option_file_whole() -> None:
     _put(copy_opt_file, "basicsr.utils.options", "basicsr.train", "basicsr")
 
 
+def _make_folders_first() -> None:
+    """``make_exp_dirs`` lets the other processes go on while the first moves an old experiment aside.
+
+    What they write in the meantime, pictures of a test for example, lands in the old one.
+    """
+    import torch.distributed as dist
+
+    def make_exp_dirs(original: Callable[[dict[str, Any]], None], opt: dict[str, Any]) -> None:
+        original(opt)
+        if dist.is_available() and dist.is_initialized():
+            dist.barrier()
+
+    for module in ("basicsr.utils.misc", "basicsr.utils", "basicsr.train", "basicsr.test", "basicsr"):
+        _wrap(importlib.import_module(module), "make_exp_dirs", make_exp_dirs)
+
+
 def _refuse_empty_epochs() -> None:
     """A training set smaller than one batch is dropped: the pipeline ends at once, having trained nothing."""
     train = importlib.import_module("basicsr.train")
@@ -266,6 +282,7 @@ _read_options_safely()
 _start_processes_anywhere()
 _resume_anywhere()
 _copy_option_file_whole()
+_make_folders_first()
 _refuse_empty_epochs()
 _prefetch_anywhere()
 _distribute_models_anywhere()

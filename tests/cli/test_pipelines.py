@@ -115,7 +115,7 @@ class TestErrors:
         ("flags", "message"),
         [
             (["--force_yml", "train:total_itr=1"], "unknown key 'total_itr' in train; did you mean 'total_iter'?"),
-            (["--force_yml", "network_g:type=EDSRR"], "no arch named 'EDSRR' is registered; did you mean 'EDSR'?"),
+            (["--force_yml", "network_g:type=EDSRR"], "no network named 'EDSRR' is registered; did you mean 'EDSR'?"),
             (["--force_yml", "path:pretrain_network_g=no.pth"], "path.pretrain_network_g: no such file: no.pth"),
             (["--launcher", "pytorch"], "RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT not set; start the command with"),
         ],

@@ -109,7 +109,7 @@ class TestCheck:
             (
                 "network_g:type",
                 "DummyNetwrk",
-                "a.yml: network_g.type: no arch named 'DummyNetwrk' is registered; did you",
+                "a.yml: network_g.type: no network named 'DummyNetwrk' is registered; did",
             ),
             ("network_g:dims", 8, "a.yml: network_g: unknown key 'dims'; did you mean 'dim'?"),
             ("network_g:dim", "8", "a.yml: network_g.dim: expected an integer, got '8'"),

@@ -46,7 +46,8 @@ def registered(registry: str, name: Any, where: str) -> Callable[..., object]:
     for candidate in (name, f"{name}_basicsr"):
         if candidate in entries:
             return entries[candidate]
-    raise OptionError(f"{where}: no {registry} named {name!r} is registered; {did_you_mean(name, entries)}")
+    kind = "network" if registry == "arch" else registry
+    raise OptionError(f"{where}: no {kind} named {name!r} is registered; {did_you_mean(name, entries)}")
 
 
 def structure(options: Mapping[str, Any], path: Path) -> Any:
