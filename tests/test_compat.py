@@ -4,6 +4,7 @@ import importlib
 import pickle
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -212,6 +213,15 @@ class TestEmptyEpochs:
         else:
             with pytest.raises(UserError, match=f"datasets.train: {message}; lower batch_size_per_gpu"):
                 train.create_train_val_dataloader(opt, quiet)
+
+
+def test_the_warning_about_meshgrid_is_quiet():
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        compat._quiet_meshgrid()
+        warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass ...", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["another"]
 
 
 class TestBasicVSRPlusPlus:

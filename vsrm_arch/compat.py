@@ -205,6 +205,11 @@ def _distribute_models_anywhere() -> None:
     _wrap(BaseModel, "model_to_device", model_to_device)
 
 
+def _quiet_meshgrid() -> None:
+    """``flow_warp`` calls ``torch.meshgrid`` without ``indexing``: a warning at every start that no user can mend."""
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
+
+
 def _align_basicvsrpp_anywhere() -> None:
     """BasicVSR++: three faults.
 
@@ -286,4 +291,5 @@ _make_folders_first()
 _refuse_empty_epochs()
 _prefetch_anywhere()
 _distribute_models_anywhere()
+_quiet_meshgrid()
 _align_basicvsrpp_anywhere()

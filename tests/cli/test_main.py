@@ -92,8 +92,8 @@ class TestHelp:
 
 class TestErrors:
     def test_unknown_command(self, capsys):
-        assert cli.main(["trian"]) == 1
-        assert capsys.readouterr().err.endswith("unknown command 'trian'; did you mean 'train'?\n")
+        assert cli.main(["trainn"]) == 1
+        assert capsys.readouterr().err.endswith("unknown command 'trainn'; did you mean 'train'?\n")
 
     def test_wrong_usage(self, capsys):
         assert cli.main(["train"]) == 2

@@ -65,7 +65,7 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("path", "value", "message"),
         [
-            ("nam", 1, "a.yml: unknown key 'nam'; did you mean 'name'?"),
+            ("names", 1, "a.yml: unknown key 'names'; did you mean 'name'?"),
             ("name", ..., "a.yml: name: missing"),
             ("name", 3, "a.yml: name: expected a string, got 3"),
             ("name", "../../etc", "cannot name a folder below experiments/"),
