@@ -140,7 +140,8 @@ def _count_gpus(options: dict[str, Any], args: argparse.Namespace) -> None:
 
     available = torch.cuda.device_count()
     if options["num_gpu"] == "auto":
-        options["num_gpu"] = available
+        # One process uses one GPU; a launcher starts more of them.
+        options["num_gpu"] = min(available, 1) if args.launcher == "none" else available
     if not isinstance(options["num_gpu"], int) or options["num_gpu"] < 0:
         raise OptionError(f"{args.opt}: num_gpu: expected a number of GPUs or auto, got {options['num_gpu']!r}")
     # With a launcher, the number of processes counts, not this key.
