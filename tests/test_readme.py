@@ -243,7 +243,7 @@ def anchors(path):
     return {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("page", (*PAGES, *OPS_PAGES))
+@pytest.mark.parametrize("page", [*PAGES, *OPS_PAGES])
 def test_links_and_images_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("http:", "https:"))]
