@@ -34,7 +34,7 @@ class Visit:
     """
 
     def __init__(self, length: int, scan_order: str, num_frames: int, reverse: bool, device: torch.device) -> None:
-        self.length, self.reverse = length, reverse
+        self.length, self.num_frames, self.reverse = length, num_frames, reverse
         self.index: Tensor | None = None
         if scan_order == "t2s" and 1 < num_frames < length:
             order = torch.arange(length, device=device).view(num_frames, length // num_frames).t().reshape(-1)
@@ -57,8 +57,15 @@ class Visit:
         else:
             tokens[:, first:last] = values
 
-    def back(self, visited: Tensor) -> Tensor:
-        """Tokens in the order of the visits, ``(B, L, ...)``, back to the order of memory."""
+    def visited(self, tokens: Tensor) -> Tensor:
+        """All tokens ``(B, L, ...)`` in the order of the visits; differentiable."""
         if self.index is not None:
-            return visited.index_select(1, torch.argsort(self.index))
-        return visited.flip(1) if self.reverse else visited
+            tokens = tokens.unflatten(1, (self.num_frames, -1)).transpose(1, 2).flatten(1, 2)
+        return tokens.flip(1) if self.reverse else tokens
+
+    def back(self, visited: Tensor) -> Tensor:
+        """The inverse of :meth:`visited`."""
+        tokens = visited.flip(1) if self.reverse else visited
+        if self.index is not None:
+            tokens = tokens.unflatten(1, (-1, self.num_frames)).transpose(1, 2).flatten(1, 2)
+        return tokens

@@ -52,7 +52,7 @@ def causal_conv1d_cuda(
 
     visit = Visit(x.shape[1], scan_order, num_frames, reverse, x.device)
     # A transposed view: the package reads channel-last memory as it is.
-    tokens = visit.take(x, 0, x.shape[1]).contiguous().transpose(1, 2)
+    tokens = visit.visited(x).contiguous().transpose(1, 2)
     # The bias must have the weight's dtype; the tokens may have another.
     bias = None if bias is None else bias.to(weight.dtype).contiguous()
     y = causal_conv1d_fn(tokens, weight.contiguous(), bias, activation=activation)

@@ -99,7 +99,7 @@ def selective_scan_mamba_ssm(
     visit = Visit(u.shape[1], scan_order, num_frames, reverse, u.device)
 
     def channels_first(tokens: Tensor) -> Tensor:
-        return visit.take(tokens, 0, u.shape[1]).to(u.dtype).transpose(1, 2).contiguous()
+        return visit.visited(tokens).to(u.dtype).transpose(1, 2).contiguous()
 
     out: Tensor = _SelectiveScanCuda.apply(
         delta_softplus,
