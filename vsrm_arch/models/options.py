@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = [
+    "DistOptions",
     "LoggerOptions",
     "OptimizerOptions",
     "PathOptions",
@@ -199,13 +200,21 @@ class LoggerOptions:
 
 
 @dataclass(frozen=True)
+class DistOptions:
+    """``dist_params``."""
+
+    backend: Literal["nccl", "gloo"] = _key("of torch.distributed; without CUDA gloo takes nccl's place", "nccl")
+    port: int | None = _key("Slurm: port of the first process; null: MASTER_PORT, else 29500")
+
+
+@dataclass(frozen=True)
 class RecurrentVSROptions:
     """The whole option file."""
 
     name: str = _required("the experiment's name: its folder under experiments/ or results/")
     model_type: str = _required("RecurrentVSRModel")
     scale: int = _required("enlargement")
-    num_gpu: int | Literal["auto"] = _required("GPUs; 0: CPU; auto: all there are")
+    num_gpu: int | Literal["auto"] = _required("0: CPU; auto: a GPU if there is one; a launcher gives each process its own")
     datasets: dict[str, Any] = _required("train, val, val_2, …; for a test any names")
     network_g: dict[str, Any] = _required("a registered network and its arguments")
     path: PathOptions = _required("files to start from")
@@ -214,4 +223,4 @@ class RecurrentVSROptions:
     train: TrainOptions | None = _key("training")
     val: ValOptions | None = _key("validation and test")
     logger: LoggerOptions | None = _key("log and checkpoints")
-    dist_params: dict[str, Any] | None = _key("distributed: backend, port")
+    dist_params: DistOptions | None = _key("how the processes of a distributed run meet")
