@@ -7,6 +7,7 @@ from basicsr.archs import build_network
 NETWORKS = {
     "VSRM": {"type": "VSRM", "embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4},
     "VSRM x2": {"type": "VSRM", "embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4, "scale": 2},
+    "VSRM without flow": {"type": "VSRM", "embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "flow_network": "none"},
     "Bicubic": {"type": "Bicubic"},
 }
 TRAINABLE = [name for name in NETWORKS if name != "Bicubic"]

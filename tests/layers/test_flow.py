@@ -29,6 +29,12 @@ def test_untrained_flow_is_zero_and_can_learn():
     assert all(level.basic_module[-1].weight.grad.abs().sum() > 0 for level in spynet.basic_module)
 
 
+def test_without_a_flow_network_nothing_moves():
+    forward, backward = estimate_flow(None, torch.rand(1, 3, 3, 20, 30))
+    assert forward.shape == backward.shape == (1, 2, 2, 20, 30)
+    assert not forward.any()
+
+
 def test_long_clips_are_split_without_changing_the_result(monkeypatch):
     spynet = build_spynet(None)
     torch.nn.init.normal_(spynet.basic_module[-1].basic_module[-1].weight, std=0.1)

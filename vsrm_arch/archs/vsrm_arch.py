@@ -28,6 +28,7 @@ class VSRM(nn.Module):
         d_conv: Taps of the causal convolutions before the scans.
         upsampler_dim: Channels of the upsampler.
         scale: Enlargement; the paper's is 4.
+        flow_network: "spynet", or "none" for a network without one, whose alignment starts from no motion at all.
         spynet_path: Pre-trained weights of the flow network, as BasicSR publishes them.
         checkpoint: Whether the backward pass recomputes activations to save memory: in all branches, in none, or in
             those listed out of "backward_1", "forward_1", "backward_2", "forward_2".
@@ -47,13 +48,14 @@ class VSRM(nn.Module):
         d_conv: int = 4,
         upsampler_dim: int = 64,
         scale: Literal[2, 4] = 4,
+        flow_network: Literal["spynet", "none"] = "spynet",
         spynet_path: str | None = None,
         checkpoint: bool | list[str] = False,
     ) -> None:
         super().__init__()
         self.scale = scale
         self.checkpointed = _branch_names(checkpoint)
-        self.spynet = build_spynet(spynet_path)
+        self.spynet = build_spynet(spynet_path) if flow_network == "spynet" else None
         self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)
         self.align = DCA(embed_dim, expand, d_state, d_conv)
         self.branches = nn.ModuleDict(

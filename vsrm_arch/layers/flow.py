@@ -60,13 +60,13 @@ def build_spynet(path: str | None) -> SpyNet:
     return spynet
 
 
-def estimate_flow(spynet: nn.Module, frames: Tensor) -> tuple[Tensor, Tensor]:
+def estimate_flow(spynet: nn.Module | None, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Estimates the flow between neighbouring frames in both directions.
 
     Runs in float32 under autocast as well: a position of some hundred pixels has no sub-pixel digits in bfloat16.
 
     Args:
-        spynet: The flow network.
+        spynet: The flow network; None: no motion.
         frames: ``(B, T, 3, H, W)``, RGB in [0, 1], any size.
 
     Returns:
@@ -75,9 +75,9 @@ def estimate_flow(spynet: nn.Module, frames: Tensor) -> tuple[Tensor, Tensor]:
         ``backward[:, i]`` from frame ``i`` to frame ``i + 1``.
     """
     B, T, _, H, W = frames.shape
-    if T == 1:
-        empty = frames.new_zeros(B, 0, 2, H, W, dtype=torch.float32)
-        return empty, empty
+    if T == 1 or spynet is None:
+        still = frames.new_zeros(B, T - 1, 2, H, W, dtype=torch.float32)
+        return still, still
     padded = pad_to(frames.float(), _SPYNET_SIZES)
     earlier, later = padded[:, :-1].flatten(0, 1), padded[:, 1:].flatten(0, 1)
     pairs = max(1, _PIXELS_PER_CALL // (padded.shape[-1] * padded.shape[-2]))
