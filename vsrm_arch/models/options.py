@@ -214,7 +214,7 @@ class RecurrentVSROptions:
     name: str = _required("the experiment's name: its folder under experiments/ or results/")
     model_type: str = _required("RecurrentVSRModel")
     scale: int = _required("enlargement")
-    num_gpu: int | Literal["auto"] = _required("0: CPU; auto: a GPU if there is one; a launcher gives each process its own")
+    num_gpu: int | Literal["auto"] = _required("0: CPU; auto: a GPU if there is one; a launcher: one a process")
     datasets: dict[str, Any] = _required("train, val, val_2, …; for a test any names")
     network_g: dict[str, Any] = _required("a registered network and its arguments")
     path: PathOptions = _required("files to start from")
