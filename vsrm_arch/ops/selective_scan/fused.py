@@ -1,0 +1,244 @@
+"""The fused selective scan: Triton kernels over channel-last tokens, registered with PyTorch as one op.
+
+The sequence is cut into chunks that are walked through at the same time, so that a batch of one fills the card:
+once to find the state that each chunk leaves, then, with what all chunks before it hand over, to write its outputs.
+README.md beside this file counts bytes and operations.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["limit", "obstacle", "selective_scan_fused"]
+
+_CHANNELS = 32  # a program's, one a thread
+_TILE = 8  # tokens loaded at a time
+_TILE_BACKWARD = 4
+_CARRY_TILE = 32
+# As many programs as keep a large card busy; chunks are not cut shorter or made longer than this.
+_PROGRAMS = 2048
+_SHORTEST_CHUNK, _LONGEST_CHUNK = 32, 1024
+_MOST_STATES = 64
+
+
+@cache
+def _installed() -> bool:
+    return find_spec("triton") is not None
+
+
+def obstacle(device_type: str) -> str | None:
+    """Why the backend cannot run on a device type, or None if it can."""
+    if device_type != "cuda":
+        return f"it needs a CUDA device, not {device_type}"
+    if not _installed():
+        return "Triton is missing (pip install triton)"
+    return None
+
+
+def limit(u: Tensor, A: Tensor) -> str | None:
+    """Why the kernels cannot take inputs (B, L, E) with A (E, N), or None if they can."""
+    if u.dtype == torch.float64:
+        return "it knows no float64"
+    if A.shape[1] > _MOST_STATES:
+        return f"it takes at most {_MOST_STATES} states a channel, not {A.shape[1]}"
+    return None
+
+
+def selective_scan_fused(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    scan_order: str,
+    num_frames: int,
+) -> Tensor:
+    """Arguments and result as in :func:`vsrm_arch.ops.selective_scan.selective_scan`."""
+    u, delta, B, C = (t if t.stride(2) == 1 else t.contiguous() for t in (u, delta, B, C))
+    D, bias = (None if t is None else t.float().contiguous() for t in (D, delta_bias))
+    frames = num_frames if scan_order == "t2s" else 1
+    out, _ = _forward(u, delta, A.float().contiguous(), B, C, D, bias, delta_softplus, reverse, frames)
+    return out if z is None else (out.float() * torch.nn.functional.silu(z.float())).to(u.dtype)
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two that is not above ``number``."""
+    return 1 << (max(number, 1).bit_length() - 1)
+
+
+class _Launch:
+    """What the kernels of a scan share: the grid of (chunks, blocks of channels, batch) and their arguments."""
+
+    def __init__(
+        self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool, reverse: bool, frames: int
+    ) -> None:
+        (batch, length, channels), states = u.shape, A.shape[1]
+        self.width = min(_CHANNELS, max(16, 2 * _power_of_two(channels - 1) if channels > 1 else 1))
+        blocks = -(-channels // self.width)
+        chunk = _power_of_two(length * blocks * batch // _PROGRAMS)
+        self.chunk = min(max(chunk, _SHORTEST_CHUNK), _LONGEST_CHUNK)
+        self.chunks = -(-length // self.chunk)
+        self.grid = (self.chunks, blocks, batch)
+        self.sizes = (length, length // frames, self.chunk, u.stride(0), delta.stride(0), B.stride(0), C.stride(0))
+        self.constants = {
+            "U_ROW": u.stride(1),
+            "DELTA_ROW": delta.stride(1),
+            "B_ROW": B.stride(1),
+            "C_ROW": C.stride(1),
+            "E": channels,
+            "N": states,
+            "SOFTPLUS": softplus,
+            "REVERSE": reverse,
+            "FRAMES": frames,
+            "STATES": 2 * _power_of_two(states - 1) if states > 1 else 1,
+            "CHANNELS": self.width,
+            "num_warps": 1,
+        }
+
+    def carry(self, A: Tensor, states: Tensor, durations: Tensor, backward: bool) -> None:
+        """Replaces what each chunk adds by what stands before it, or after it."""
+        from vsrm_arch.ops.selective_scan.kernels import carry_kernel
+
+        batch, chunks, count, channels = states.shape
+        constants = {"E": channels, "N": count, "T": _CARRY_TILE, "CHANNELS": self.width, "num_warps": 1}
+        carry_kernel[(count, self.grid[1], batch)](A, states, durations, chunks, BACKWARD=backward, **constants)
+
+
+@torch.library.custom_op("vsrm::selective_scan", mutates_args=())
+def _forward(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    reverse: bool,
+    frames: int,
+) -> tuple[Tensor, Tensor]:
+    """The output, and the state before each chunk ``(B, K, N, E)``."""
+    from vsrm_arch.ops.selective_scan.kernels import scan_kernel
+
+    launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
+    out, states, durations = _outputs(u, A, launch)
+    arguments = (u, delta, A, B, C, D, bias, None, states, durations, out, None, None, *launch.sizes)
+    scan_kernel[launch.grid](*arguments, **launch.constants, STAGE="states", T=_TILE)
+    launch.carry(A, states, durations, backward=False)
+    scan_kernel[launch.grid](*arguments, **launch.constants, STAGE="outputs", T=_TILE)
+    return out, states
+
+
+def _outputs(u: Tensor, A: Tensor, launch: _Launch) -> tuple[Tensor, Tensor, Tensor]:
+    batch, _, channels = u.shape
+    states = A.new_empty(batch, launch.chunks, A.shape[1], channels)
+    durations = A.new_empty(batch, launch.chunks, channels)
+    return torch.empty_like(u, memory_format=torch.contiguous_format), states, durations
+
+
+@_forward.register_fake
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    reverse: bool,
+    frames: int,
+) -> tuple[Tensor, Tensor]:
+    return _outputs(u, A, _Launch(u, delta, A, B, C, softplus, reverse, frames))[:2]
+
+
+@torch.library.custom_op("vsrm::selective_scan_backward", mutates_args=())
+def _backward(
+    grad_out: Tensor,
+    states: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    reverse: bool,
+    frames: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of u, delta, A, B, C, D and the bias."""
+    from vsrm_arch.ops.selective_scan.kernels import gradients_kernel, scan_kernel
+
+    launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
+    batch, length, channels = u.shape
+    tile_states = A.new_empty(batch, -(-length // _TILE_BACKWARD), A.shape[1], channels)
+    grad_states, durations = torch.empty_like(states), A.new_empty(batch, launch.chunks, channels)
+    inputs, constants = (u, delta, A, B, C, D, bias, grad_out), {**launch.constants, "T": _TILE_BACKWARD}
+    stage = (states, durations, None, tile_states, grad_states, *launch.sizes)
+    scan_kernel[launch.grid](*inputs, *stage, **constants, STAGE="sensitivity")
+    launch.carry(A, grad_states, durations, backward=True)
+
+    grad_u, grad_delta = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
+    grad_A = torch.empty_like(states)
+    grad_D, grad_bias = (A.new_empty(batch, launch.chunks, channels) for _ in range(2))
+    grad_B, grad_C = (A.new_empty(launch.grid[1], batch, length, A.shape[1]) for _ in range(2))
+    results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias)
+    precision = "tf32x3" if u.dtype == torch.float32 else "tf32"
+    gradients_kernel[launch.grid](
+        *inputs, tile_states, grad_states, *results, *launch.sizes, **constants, PRECISION=precision
+    )
+    return (
+        grad_u,
+        grad_delta,
+        grad_A.sum((0, 1)).t().contiguous(),
+        grad_B.sum(0).to(B.dtype),
+        grad_C.sum(0).to(C.dtype),
+        grad_D.sum((0, 1)),
+        grad_bias.sum((0, 1)),
+    )
+
+
+@_backward.register_fake
+def _(
+    grad_out: Tensor,
+    states: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    reverse: bool,
+    frames: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    tokens = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
+    rows = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (B, C))
+    grad_u, grad_delta = tokens
+    grad_B, grad_C = rows
+    return grad_u, grad_delta, torch.empty_like(A), grad_B, grad_C, A.new_empty(len(A)), A.new_empty(len(A))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.softplus, ctx.reverse, ctx.frames = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _autograd(ctx: Any, grad_out: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    *inputs, states = ctx.saved_tensors
+    grads = _backward(grad_out.contiguous(), states, *inputs, ctx.softplus, ctx.reverse, ctx.frames)
+    return *(None if t is None else g for t, g in zip(inputs, grads, strict=True)), None, None, None
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)
