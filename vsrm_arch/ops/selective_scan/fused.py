@@ -194,7 +194,7 @@ def _backward(
     results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias)
     precision = "tf32x3" if u.dtype == torch.float32 else "tf32"
     gradients_kernel[launch.grid](
-        *inputs, tile_states, grad_states, *results, *launch.sizes, **constants, PRECISION=precision
+        *inputs, tile_states, grad_states, *results, 1.0, *launch.sizes, **constants, PRECISION=precision
     )
     return (
         grad_u,

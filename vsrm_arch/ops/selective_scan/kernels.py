@@ -170,7 +170,7 @@ def carry_kernel(
 def gradients_kernel(
     u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states,
     grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias,
-    L, frame, chunk, u_batch, delta_batch, B_batch, C_batch,
+    one, L, frame, chunk, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
     PRECISION: tl.constexpr, T: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
@@ -184,7 +184,7 @@ def gradients_kernel(
     e, n = block * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = e < E, n < N
     is_cell = is_state[:, None] & is_channel[None, :]
-    A = tl.load(A + e[None, :] * N + n[:, None], mask=is_cell, other=0.0)
+    A2 = tl.load(A + e[None, :] * N + n[:, None], mask=is_cell, other=0.0) * _LOG2E
     shift, skip = _vector(bias, e, is_channel), _vector(D, e, is_channel)
     t1, t2, t3 = tl.arange(0, T), tl.arange(0, T)[:, None], tl.arange(0, T)[:, None, None]
 
@@ -212,9 +212,13 @@ def gradients_kernel(
         before = tl.zeros((T, STATES, CHANNELS), tl.float32)
         for t in tl.static_range(T):
             before = tl.where(t3 == t, h[None], before)
-            decay = tl.exp2(_pick(step, t2, t)[None, :] * (A * _LOG2E))
+            decay = tl.exp2(_pick(step, t2, t)[None, :] * A2)
             h = decay * h + _pick(entering, t2, t)[None, :] * _pick(B_rows, t3, t)
 
+        # Loaded once more, as the decays are computed once more below: kept, they would occupy too many registers. The
+        # other way to the cache, and a factor of one, keep the compiler from using the first ones again.
+        B_again = tl.load(B + b * B_batch + token[:, None] * B_ROW + n[None, :], row_mask, 0.0, cache_modifier=".cg")
+        B_again = B_again.to(tl.float32)[:, :, None]
         dx, ddelta = tl.zeros((T, CHANNELS), tl.float32), tl.zeros((T, CHANNELS), tl.float32)
         for t in tl.static_range(T - 1, -1, -1):
             step_t, x_t, grad_t = _pick(step, t2, t), _pick(x, t2, t), _pick(grad, t2, t)
@@ -226,13 +230,13 @@ def gradients_kernel(
             grad_h += _pick(C_rows, t3, t) * grad_t[None, :]
             dB = _over_channels(grad_h * (step_t * x_t)[None, :], CHANNELS, PRECISION)
             tl.store(grad_B + row * N + n, dB, mask=row_mask_t)
-            grad_entering = tl.sum(grad_h * _pick(B_rows, t3, t), axis=0)
+            grad_entering = tl.sum(grad_h * _pick(B_again, t3, t), axis=0)
 
             h = _pick(before, t3, t)
-            grad_h *= tl.exp2(step_t[None, :] * (A * _LOG2E))
+            grad_h *= tl.exp2((step_t * one)[None, :] * A2)
             grad_exponent = grad_h * h  # of step * A
             sum_A += grad_exponent * step_t[None, :]
-            grad_step = tl.sum(grad_exponent * A, axis=0) + grad_entering * x_t
+            grad_step = tl.sum(grad_exponent * A2, axis=0) * _LN2 + grad_entering * x_t
             ddelta += tl.where(t2 == t, grad_step[None, :], 0.0)
             dx += tl.where(t2 == t, (grad_entering * step_t)[None, :], 0.0)
 

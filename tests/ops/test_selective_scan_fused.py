@@ -1,0 +1,167 @@
+"""The fused scan's kernels: in Triton's interpreter on any machine, compiled for GPUs without one, and on a GPU."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from ops_testing import assert_same, outputs_and_gradients, scan_inputs
+
+from vsrm_arch.ops.selective_scan import fused, selective_scan
+from vsrm_arch.ops.selective_scan.naive import selective_scan_naive
+
+pytest.importorskip("triton")
+
+ORDERS = [("s2t", False), ("s2t", True), ("t2s", False), ("t2s", True)]
+
+
+@pytest.fixture
+def kernel_device(monkeypatch):
+    if torch.cuda.is_available():
+        return "cuda"
+    # The interpreter is slow: enough chunks for a carry, few enough for a test.
+    monkeypatch.setattr(fused, "_PROGRAMS", 2)
+    return "cpu"
+
+
+def run(function, inputs, softplus=True, reverse=False, scan_order="s2t", num_frames=1):
+    def op(**tensors):
+        return function(*tensors.values(), softplus, reverse, scan_order, num_frames)
+
+    return outputs_and_gradients(op, inputs)
+
+
+def check(inputs, dtype, **options):
+    """Fused in ``dtype`` against naive in float64 on the same, rounded inputs."""
+    rounded = {k: None if t is None else t.to(dtype) if k in TOKENS else t.float() for k, t in inputs.items()}
+    want = run(selective_scan_naive, {k: None if t is None else t.double() for k, t in rounded.items()}, **options)
+    got = run(fused.selective_scan_fused, rounded, **options)
+    assert_same(got, {name: tensor.to(got[name].dtype) for name, tensor in want.items()}, dtype)
+
+
+TOKENS = {"u", "delta", "B", "C", "z"}
+
+
+@pytest.mark.parametrize(("scan_order", "reverse"), ORDERS)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 51, 5, 4), (1, 45, 40, 16)])
+def test_against_naive(kernel_device, poisoned_memory, shape, scan_order, reverse):
+    frames = 3 if shape[1] % 3 == 0 else 1
+    inputs = scan_inputs(*shape, device=kernel_device)
+    check(inputs, torch.float32, reverse=reverse, scan_order=scan_order, num_frames=frames)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(kernel_device, poisoned_memory, dtype):
+    check(scan_inputs(1, 37, 20, 16, device=kernel_device), dtype)
+
+
+@pytest.mark.parametrize("states", [3, 5, 32])
+def test_any_number_of_states(kernel_device, poisoned_memory, states):
+    check(scan_inputs(1, 9, 17, states, device=kernel_device), torch.float32)
+
+
+def test_without_optional_inputs_and_softplus(kernel_device, poisoned_memory):
+    inputs = scan_inputs(1, 41, 6, 4, device=kernel_device, without=("D", "z", "delta_bias"))
+    inputs["delta"] = inputs["delta"].abs()
+    check(inputs, torch.float32, softplus=False)
+
+
+def test_slices_of_something_wider(kernel_device):
+    inputs = scan_inputs(2, 35, 16, 4, dtype=torch.float32, device=kernel_device)
+    sliced = dict(inputs)
+    inputs["z"] = sliced["z"] = None
+    sliced["u"], _ = torch.cat((inputs["u"], inputs["delta"]), 2).chunk(2, dim=2)
+    sliced["B"], sliced["C"] = torch.cat((inputs["u"][..., :3], inputs["B"], inputs["C"]), 2)[..., 3:].chunk(2, dim=2)
+    assert not sliced["u"].is_contiguous()
+
+    def op(tensors):
+        return fused.selective_scan_fused(*tensors.values(), True, False, "s2t", 1)
+
+    assert torch.equal(op(sliced), op(inputs))
+
+
+def test_slow_and_fast_states(kernel_device):
+    """Time steps from 1e-4, where 1 + e^x loses digits, to 30, where nothing is left of the state."""
+    inputs = scan_inputs(1, 48, 16, 4, device=kernel_device, without=("z", "delta_bias"))
+    inputs["delta"] = torch.linspace(-9, 30, 48, dtype=torch.float64, device=kernel_device)[None, :, None].expand(1, 48, 16)
+    check({**inputs, "delta": inputs["delta"].contiguous()}, torch.float32)
+
+
+def test_the_same_numbers_again(kernel_device):
+    """No sum depends on the order in which programs end."""
+    inputs = scan_inputs(1, 40, 20, 4, dtype=torch.float32, device=kernel_device)
+    first, second = (run(fused.selective_scan_fused, inputs) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_as_an_op_of_pytorch(kernel_device):
+    inputs = scan_inputs(1, 9, 16, 4, dtype=torch.float32, device=kernel_device, without=("z",))
+    del inputs["z"]
+    tensors = [t.requires_grad_() for t in inputs.values()]
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(torch.ops.vsrm.selective_scan, (*tensors, True, False, 1), test_utils=tests)
+
+
+def test_limits():
+    inputs = scan_inputs(1, 9, 4, 80)
+    assert fused.limit(inputs["u"], inputs["A"]) == "it knows no float64"
+    assert fused.limit(inputs["u"].float(), inputs["A"]) == "it takes at most 64 states a channel, not 80"
+    assert fused.obstacle("cpu") == "it needs a CUDA device, not cpu"
+
+
+COMPILE = """
+import sys, torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from vsrm_arch.ops.selective_scan import fused, kernels
+
+u, B = torch.empty(1, 12288, 224, dtype=getattr(torch, sys.argv[2])), torch.empty(1, 12288, 16)
+launch = fused._Launch(u, u, torch.empty(224, 16), B, B, True, False, 3)
+kind = {"bfloat16": "*bf16", "float32": "*fp32"}[sys.argv[2]]
+tokens = {"u", "delta", "B", "C", "grad_out", "out", "grad_u", "grad_delta"}
+jobs = [(kernels.scan_kernel, {"STAGE": stage, "T": fused._TILE}) for stage in ("states", "outputs", "sensitivity")]
+jobs.append((kernels.gradients_kernel, {"PRECISION": "tf32", "T": fused._TILE_BACKWARD}))
+for kernel, more in jobs:
+    constants = {**launch.constants, **more}
+    warps = constants.pop("num_warps")
+    signature = {
+        name: "constexpr" if name in constants else kind if name in tokens else "i64" if name.endswith("_batch")
+        else "fp32" if name == "one" else "i32" if name in ("L", "frame", "chunk") else "*fp32"
+        for name in kernel.arg_names
+    }
+    source = ASTSource(kernel, signature, constexprs=constants)
+    target = GPUTarget("cuda", int(sys.argv[1]), 32)
+    print(len(triton.compile(source, target=target, options={"num_warps": warps}).asm["cubin"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("capability", "dtype"), [("80", "float32"), ("90", "bfloat16")])
+def test_the_kernels_compile(capability, dtype):
+    """What the interpreter lets pass, Triton's compiler may refuse; it needs no GPU."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", COMPILE, capability, dtype]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert len(result.stdout.split()) == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("scan_order", "reverse"), ORDERS)
+def test_long_sequences_on_a_gpu(dtype, scan_order, reverse):
+    inputs = scan_inputs(2, 3 * 1367, 224, 16, dtype=torch.float64, device="cuda", without=("z",))
+    check(inputs, dtype, scan_order=scan_order, reverse=reverse, num_frames=3)
+
+
+@pytest.mark.gpu
+def test_more_states_than_32_bits_can_count():
+    length = 2**31 // (224 * 16) + 4000
+    inputs = scan_inputs(1, length, 224, 16, dtype=torch.bfloat16, device="cuda", without=("z",))
+    short = {k: t[:, -4000:] if k in ("u", "delta", "B", "C") else t for k, t in inputs.items() if t is not None}
+    # What came 4000 steps before has decayed.
+    inputs["A"], short["A"] = (torch.full_like(t["A"], -1.0) for t in (inputs, short))
+    whole = outputs_and_gradients(lambda **t: selective_scan(**t, backend="triton"), inputs)
+    part = outputs_and_gradients(lambda **t: selective_scan(**t, backend="naive"), short)
+    torch.testing.assert_close(whole["output"][:, -1000:], part["output"][:, -1000:], rtol=2e-2, atol=2e-2)
