@@ -1,8 +1,4 @@
-"""The fused scan's kernels: in Triton's interpreter on any machine, compiled for GPUs without one, and on a GPU."""
-
-import os
-import subprocess
-import sys
+"""The fused scan's kernels, in Triton's interpreter where there is no GPU."""
 
 import pytest
 import torch
@@ -84,8 +80,8 @@ def test_slices_of_something_wider(kernel_device):
 def test_slow_and_fast_states(kernel_device):
     """Time steps from 1e-4, where 1 + e^x loses digits, to 30, where nothing is left of the state."""
     inputs = scan_inputs(1, 48, 16, 4, device=kernel_device, without=("z", "delta_bias"))
-    inputs["delta"] = torch.linspace(-9, 30, 48, dtype=torch.float64, device=kernel_device)[None, :, None].expand(1, 48, 16)
-    check({**inputs, "delta": inputs["delta"].contiguous()}, torch.float32)
+    inputs["delta"] = torch.linspace(-9, 30, 48).double().to(kernel_device)[None, :, None].repeat(1, 1, 16)
+    check(inputs, torch.float32)
 
 
 def test_the_same_numbers_again(kernel_device):
@@ -107,44 +103,6 @@ def test_limits():
     inputs = scan_inputs(1, 9, 4, 80)
     assert fused.limit(inputs["u"], inputs["A"]) == "it knows no float64"
     assert fused.limit(inputs["u"].float(), inputs["A"]) == "it takes at most 64 states a channel, not 80"
-    assert fused.obstacle("cpu") == "it needs a CUDA device, not cpu"
-
-
-COMPILE = """
-import sys, torch, triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from vsrm_arch.ops.selective_scan import fused, kernels
-
-u, B = torch.empty(1, 12288, 224, dtype=getattr(torch, sys.argv[2])), torch.empty(1, 12288, 16)
-launch = fused._Launch(u, u, torch.empty(224, 16), B, B, True, False, 3)
-kind = {"bfloat16": "*bf16", "float32": "*fp32"}[sys.argv[2]]
-tokens = {"u", "delta", "B", "C", "grad_out", "out", "grad_u", "grad_delta"}
-jobs = [(kernels.scan_kernel, {"STAGE": stage, "T": fused._TILE}) for stage in ("states", "outputs", "sensitivity")]
-jobs.append((kernels.gradients_kernel, {"PRECISION": "tf32", "T": fused._TILE_BACKWARD}))
-for kernel, more in jobs:
-    constants = {**launch.constants, **more}
-    warps = constants.pop("num_warps")
-    signature = {
-        name: "constexpr" if name in constants else kind if name in tokens else "i64" if name.endswith("_batch")
-        else "fp32" if name == "one" else "i32" if name in ("L", "frame", "chunk") else "*fp32"
-        for name in kernel.arg_names
-    }
-    source = ASTSource(kernel, signature, constexprs=constants)
-    target = GPUTarget("cuda", int(sys.argv[1]), 32)
-    print(len(triton.compile(source, target=target, options={"num_warps": warps}).asm["cubin"]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("capability", "dtype"), [("80", "float32"), ("90", "bfloat16")])
-def test_the_kernels_compile(capability, dtype):
-    """What the interpreter lets pass, Triton's compiler may refuse; it needs no GPU."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-c", COMPILE, capability, dtype]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert len(result.stdout.split()) == 4
 
 
 @pytest.mark.gpu

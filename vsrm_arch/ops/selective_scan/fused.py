@@ -5,14 +5,14 @@ once to find the state that each chunk leaves, then, with what all chunks before
 README.md beside this file counts bytes and operations.
 """
 
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["limit", "obstacle", "selective_scan_fused"]
+from vsrm_arch.ops.triton import power_of_two_from, power_of_two_to
+
+__all__ = ["limit", "selective_scan_fused"]
 
 _CHANNELS = 32  # a program's, one a thread
 _TILE = 8  # tokens loaded at a time
@@ -22,20 +22,6 @@ _CARRY_TILE = 32
 _PROGRAMS = 2048
 _SHORTEST_CHUNK, _LONGEST_CHUNK = 32, 1024
 _MOST_STATES = 64
-
-
-@cache
-def _installed() -> bool:
-    return find_spec("triton") is not None
-
-
-def obstacle(device_type: str) -> str | None:
-    """Why the backend cannot run on a device type, or None if it can."""
-    if device_type != "cuda":
-        return f"it needs a CUDA device, not {device_type}"
-    if not _installed():
-        return "Triton is missing (pip install triton)"
-    return None
 
 
 def limit(u: Tensor, A: Tensor) -> str | None:
@@ -69,11 +55,6 @@ def selective_scan_fused(
     return out if z is None else (out.float() * torch.nn.functional.silu(z.float())).to(u.dtype)
 
 
-def _power_of_two(number: int) -> int:
-    """The largest power of two that is not above ``number``."""
-    return 1 << (max(number, 1).bit_length() - 1)
-
-
 class _Launch:
     """What the kernels of a scan share: the grid of (chunks, blocks of channels, batch) and their arguments."""
 
@@ -81,9 +62,9 @@ class _Launch:
         self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool, reverse: bool, frames: int
     ) -> None:
         (batch, length, channels), states = u.shape, A.shape[1]
-        self.width = min(_CHANNELS, max(16, 2 * _power_of_two(channels - 1) if channels > 1 else 1))
+        self.width = min(_CHANNELS, max(16, power_of_two_from(channels)))
         blocks = -(-channels // self.width)
-        chunk = _power_of_two(length * blocks * batch // _PROGRAMS)
+        chunk = power_of_two_to(length * blocks * batch // _PROGRAMS)
         self.chunk = min(max(chunk, _SHORTEST_CHUNK), _LONGEST_CHUNK)
         self.chunks = -(-length // self.chunk)
         self.grid = (self.chunks, blocks, batch)
@@ -98,7 +79,7 @@ class _Launch:
             "SOFTPLUS": softplus,
             "REVERSE": reverse,
             "FRAMES": frames,
-            "STATES": 2 * _power_of_two(states - 1) if states > 1 else 1,
+            "STATES": max(16, power_of_two_from(states)),
             "CHANNELS": self.width,
             "num_warps": 1,
         }

@@ -8,65 +8,31 @@ a tile, or writing one into it, costs nothing.
 import triton
 import triton.language as tl
 
+from vsrm_arch.ops.kernel_parts import (
+    LN2,
+    LOG2E,
+    load_rows,
+    load_vector,
+    pick,
+    softplus,
+    sum_over_channels,
+    visited_tokens,
+)
+
 __all__ = ["carry_kernel", "gradients_kernel", "scan_kernel"]
 
-_LOG2E = tl.constexpr(1.4426950408889634)
-_LN2 = tl.constexpr(0.6931471805599453)
-
 
 @triton.jit
-def _softplus(x):
-    # log(1 + e) by its series where 1 + e would round e's last digits away.
-    e = tl.exp2(-tl.abs(x) * _LOG2E)
-    series = e * (1.0 - e * (0.5 - e * (1.0 / 3.0 - e * 0.25)))
-    return tl.maximum(x, 0.0) + tl.where(e < 0.03125, series, tl.log2(1.0 + e) * _LN2)
-
-
-@triton.jit
-def _pick(tile, index, t: tl.constexpr):
-    """Token t of a tile, ``index`` counting the first axis. All but one summand are zeros that the compiler removes,
-    which it may do for integers only."""
-    bits = tl.where(index == t, tile.to(tl.int32, bitcast=True), 0)
-    return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
-
-
-@triton.jit
-def _over_channels(x, channels: tl.constexpr, precision: tl.constexpr):
-    """Sum over the second axis: a product with ones, which needs far fewer instructions than exchanges in a warp."""
-    columns = tl.dot(x, tl.full((channels, 16), 1.0, tl.float32), input_precision=precision)
-    return tl.max(columns, axis=1)  # all are equal
-
-
-@triton.jit
-def _tokens(start, L, frame, T: tl.constexpr, FRAMES: tl.constexpr, REVERSE: tl.constexpr):
-    """Where the tokens visited in steps start to start + T - 1 lie, and whether there are such steps."""
+def _tile(start, L, frame, T: tl.constexpr, FRAMES: tl.constexpr, REVERSE: tl.constexpr):
+    """The tokens visited in steps start to start + T - 1, and whether there are such steps."""
     visit = start + tl.arange(0, T)
-    within = visit < L
-    if REVERSE:
-        visit = L - 1 - visit
-    if FRAMES > 1:
-        visit = (visit % FRAMES) * frame + visit // FRAMES
-    return visit.to(tl.int64), within
-
-
-@triton.jit
-def _vector(pointer, e, within):
-    if pointer is None:
-        return tl.zeros(e.shape, tl.float32)
-    else:
-        return tl.load(pointer + e, mask=within, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _rows(pointer, token, column, mask, STRIDE: tl.constexpr):
-    """``(T, columns)`` in float32."""
-    return tl.load(pointer + token[:, None] * STRIDE + column[None, :], mask=mask, other=0.0).to(tl.float32)
+    return visited_tokens(visit, L, frame, FRAMES, REVERSE), visit < L
 
 
 @triton.jit
 def _steps(raw, within, SOFTPLUS: tl.constexpr):
     """The time steps; zero after the last token, so that the state stays as it is."""
-    step = _softplus(raw) if SOFTPLUS else raw
+    step = softplus(raw) if SOFTPLUS else raw
     return tl.where(within[:, None], step, 0.0)
 
 
@@ -90,8 +56,8 @@ def scan_kernel(
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = e < E, n < N
     is_cell = is_state[:, None] & is_channel[None, :]
-    A2 = tl.load(A + e[None, :] * N + n[:, None], mask=is_cell, other=0.0) * _LOG2E
-    shift, skip = _vector(bias, e, is_channel), _vector(D, e, is_channel)
+    A2 = tl.load(A + e[None, :] * N + n[:, None], mask=is_cell, other=0.0) * LOG2E
+    shift, skip = load_vector(bias, e, is_channel), load_vector(D, e, is_channel)
     t2, t3 = tl.arange(0, T)[:, None], tl.arange(0, T)[:, None, None]
 
     cell = n[:, None] * E + e[None, :]
@@ -105,31 +71,31 @@ def scan_kernel(
         sensitivity = tl.zeros((STATES, CHANNELS), tl.float32)
     duration = tl.zeros((CHANNELS,), tl.float32)
     for start in range(c * chunk, tl.minimum(c * chunk + chunk, L), T):
-        token, within = _tokens(start, L, frame, T, FRAMES, REVERSE)
+        token, within = _tile(start, L, frame, T, FRAMES, REVERSE)
         mask, row_mask = within[:, None] & is_channel[None, :], within[:, None] & is_state[None, :]
-        x = _rows(u + b * u_batch, token, e, mask, U_ROW)
-        raw = _rows(delta + b * delta_batch, token, e, mask, DELTA_ROW) + shift[None, :]
+        x = load_rows(u + b * u_batch, token, e, mask, U_ROW)
+        raw = load_rows(delta + b * delta_batch, token, e, mask, DELTA_ROW) + shift[None, :]
         step = _steps(raw, within, SOFTPLUS)
         entering = step * x
-        B_rows = _rows(B + b * B_batch, token, n, row_mask, B_ROW)[:, :, None]
+        B_rows = load_rows(B + b * B_batch, token, n, row_mask, B_ROW)[:, :, None]
         if STAGE != "states":
-            C_rows = _rows(C + b * C_batch, token, n, row_mask, C_ROW)[:, :, None]
+            C_rows = load_rows(C + b * C_batch, token, n, row_mask, C_ROW)[:, :, None]
         if STAGE == "outputs":
             y = skip[None, :] * x
         else:
             duration += tl.sum(step, axis=0)
         if STAGE == "sensitivity":
-            grad = _rows(grad_out + b * L * E, token, e, mask, E)
+            grad = load_rows(grad_out + b * L * E, token, e, mask, E)
             of_tile = (b * tl.cdiv(L, T) + start // T) * N * E + cell
             tl.store(tile_states + of_tile, h, mask=is_cell)
         for t in tl.static_range(T):
-            decay = tl.exp2(_pick(step, t2, t)[None, :] * A2)
-            h = decay * h + _pick(entering, t2, t)[None, :] * _pick(B_rows, t3, t)
+            decay = tl.exp2(pick(step, t2, t)[None, :] * A2)
+            h = decay * h + pick(entering, t2, t)[None, :] * pick(B_rows, t3, t)
             if STAGE == "outputs":
-                y += tl.where(t2 == t, tl.sum(h * _pick(C_rows, t3, t), axis=0)[None, :], 0.0)
+                y += tl.where(t2 == t, tl.sum(h * pick(C_rows, t3, t), axis=0)[None, :], 0.0)
             if STAGE == "sensitivity":
                 left *= decay
-                sensitivity += left * (_pick(C_rows, t3, t) * _pick(grad, t2, t)[None, :])
+                sensitivity += left * (pick(C_rows, t3, t) * pick(grad, t2, t)[None, :])
         if STAGE == "outputs":
             tl.store(out + (b * L + token[:, None]) * E + e[None, :], y.to(out.dtype.element_ty), mask=mask)
     if STAGE == "states":
@@ -149,7 +115,7 @@ def carry_kernel(
     n, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
     e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = e < E
-    A2 = tl.load(A + e * N + n, mask=is_channel, other=0.0) * _LOG2E
+    A2 = tl.load(A + e * N + n, mask=is_channel, other=0.0) * LOG2E
     t2 = tl.arange(0, T)[:, None]
     h = tl.zeros((CHANNELS,), tl.float32)
     for start in range(0, K, T):
@@ -162,7 +128,7 @@ def carry_kernel(
         before = tl.zeros((T, CHANNELS), tl.float32)
         for t in tl.static_range(T):
             before = tl.where(t2 == t, h[None, :], before)
-            h = _pick(decay, t2, t) * h + _pick(added, t2, t)
+            h = pick(decay, t2, t) * h + pick(added, t2, t)
         tl.store(cells, before, mask=mask)
 
 
@@ -177,15 +143,15 @@ def gradients_kernel(
 ):  # fmt: skip
     """Walks back through a chunk, given the state before each tile and the gradient by the state after the chunk.
 
-    The gradients of A, D and the bias come as one summand a chunk (B, K, ...), those of B and C as one summand a block of
-    channels (blocks, B, L, N).
+    The gradients of A, D and the bias come as one summand a chunk (B, K, ...), those of B and C as one summand a block
+    of channels (blocks, B, L, N).
     """
     c, block, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     e, n = block * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = e < E, n < N
     is_cell = is_state[:, None] & is_channel[None, :]
-    A2 = tl.load(A + e[None, :] * N + n[:, None], mask=is_cell, other=0.0) * _LOG2E
-    shift, skip = _vector(bias, e, is_channel), _vector(D, e, is_channel)
+    A2 = tl.load(A + e[None, :] * N + n[:, None], mask=is_cell, other=0.0) * LOG2E
+    shift, skip = load_vector(bias, e, is_channel), load_vector(D, e, is_channel)
     t1, t2, t3 = tl.arange(0, T), tl.arange(0, T)[:, None], tl.arange(0, T)[:, None, None]
 
     cell = n[:, None] * E + e[None, :]
@@ -196,15 +162,15 @@ def gradients_kernel(
     tiles = tl.cdiv(tl.minimum(chunk, L - c * chunk), T)
     for i in range(tiles):
         start = c * chunk + (tiles - 1 - i) * T
-        token, within = _tokens(start, L, frame, T, FRAMES, REVERSE)
+        token, within = _tile(start, L, frame, T, FRAMES, REVERSE)
         mask, row_mask = within[:, None] & is_channel[None, :], within[:, None] & is_state[None, :]
-        x = _rows(u + b * u_batch, token, e, mask, U_ROW)
-        raw = _rows(delta + b * delta_batch, token, e, mask, DELTA_ROW) + shift[None, :]
+        x = load_rows(u + b * u_batch, token, e, mask, U_ROW)
+        raw = load_rows(delta + b * delta_batch, token, e, mask, DELTA_ROW) + shift[None, :]
         step = _steps(raw, within, SOFTPLUS)
         entering = step * x
-        B_rows = _rows(B + b * B_batch, token, n, row_mask, B_ROW)[:, :, None]
-        C_rows = _rows(C + b * C_batch, token, n, row_mask, C_ROW)[:, :, None]
-        grad = _rows(grad_out + b * L * E, token, e, mask, E)
+        B_rows = load_rows(B + b * B_batch, token, n, row_mask, B_ROW)[:, :, None]
+        C_rows = load_rows(C + b * C_batch, token, n, row_mask, C_ROW)[:, :, None]
+        grad = load_rows(grad_out + b * L * E, token, e, mask, E)
 
         # Forwards again, keeping the state before each token.
         of_tile = (b * tl.cdiv(L, T) + start // T) * N * E + cell
@@ -212,8 +178,8 @@ def gradients_kernel(
         before = tl.zeros((T, STATES, CHANNELS), tl.float32)
         for t in tl.static_range(T):
             before = tl.where(t3 == t, h[None], before)
-            decay = tl.exp2(_pick(step, t2, t)[None, :] * A2)
-            h = decay * h + _pick(entering, t2, t)[None, :] * _pick(B_rows, t3, t)
+            decay = tl.exp2(pick(step, t2, t)[None, :] * A2)
+            h = decay * h + pick(entering, t2, t)[None, :] * pick(B_rows, t3, t)
 
         # Loaded once more, as the decays are computed once more below: kept, they would occupy too many registers. The
         # other way to the cache, and a factor of one, keep the compiler from using the first ones again.
@@ -221,22 +187,22 @@ def gradients_kernel(
         B_again = B_again.to(tl.float32)[:, :, None]
         dx, ddelta = tl.zeros((T, CHANNELS), tl.float32), tl.zeros((T, CHANNELS), tl.float32)
         for t in tl.static_range(T - 1, -1, -1):
-            step_t, x_t, grad_t = _pick(step, t2, t), _pick(x, t2, t), _pick(grad, t2, t)
+            step_t, x_t, grad_t = pick(step, t2, t), pick(x, t2, t), pick(grad, t2, t)
             row = (block * tl.num_programs(2) + b) * L + tl.sum(tl.where(t1 == t, token, 0), axis=0)
             row_mask_t = n < tl.where(start + t < L, N, 0)
-            dC = _over_channels(h * grad_t[None, :], CHANNELS, PRECISION)
+            dC = sum_over_channels(h * grad_t[None, :], CHANNELS, PRECISION)
             tl.store(grad_C + row * N + n, dC, mask=row_mask_t)
 
-            grad_h += _pick(C_rows, t3, t) * grad_t[None, :]
-            dB = _over_channels(grad_h * (step_t * x_t)[None, :], CHANNELS, PRECISION)
+            grad_h += pick(C_rows, t3, t) * grad_t[None, :]
+            dB = sum_over_channels(grad_h * (step_t * x_t)[None, :], CHANNELS, PRECISION)
             tl.store(grad_B + row * N + n, dB, mask=row_mask_t)
-            grad_entering = tl.sum(grad_h * _pick(B_again, t3, t), axis=0)
+            grad_entering = tl.sum(grad_h * pick(B_again, t3, t), axis=0)
 
-            h = _pick(before, t3, t)
+            h = pick(before, t3, t)
             grad_h *= tl.exp2((step_t * one)[None, :] * A2)
             grad_exponent = grad_h * h  # of step * A
             sum_A += grad_exponent * step_t[None, :]
-            grad_step = tl.sum(grad_exponent * A2, axis=0) * _LN2 + grad_entering * x_t
+            grad_step = tl.sum(grad_exponent * A2, axis=0) * LN2 + grad_entering * x_t
             ddelta += tl.where(t2 == t, grad_step[None, :], 0.0)
             dx += tl.where(t2 == t, (grad_entering * step_t)[None, :], 0.0)
 

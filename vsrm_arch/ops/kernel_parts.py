@@ -1,0 +1,72 @@
+"""What the Triton kernels share."""
+
+import triton
+import triton.language as tl
+
+__all__ = ["LN2", "LOG2E", "load_rows", "load_vector", "pick", "softplus", "sum_over_channels", "visited_tokens"]
+
+LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def visited_tokens(visit, L, frame, FRAMES: tl.constexpr, REVERSE: tl.constexpr):
+    """Where the tokens of some visits lie, ``t * frame + s`` for frame t and position s.
+
+    Args:
+        visit: Numbers of visits; those outside of 0 to L - 1 give tokens that must not be read.
+        L: Number of tokens.
+        frame: Tokens a frame.
+        FRAMES: All frames of a position are visited before the next position; 1 visits tokens as they lie.
+        REVERSE: Whether the visits begin at the end of that order.
+
+    Returns:
+        Tokens, int64.
+    """
+    if REVERSE:
+        visit = L - 1 - visit
+    if FRAMES > 1:
+        visit = (visit % FRAMES) * frame + visit // FRAMES
+    return visit.to(tl.int64)
+
+
+@triton.jit
+def load_rows(pointer, token, column, mask, ROW: tl.constexpr):
+    """Rows of ``ROW`` elements, ``(tokens, columns)`` in float32; zero where masked."""
+    return tl.load(pointer + token[:, None] * ROW + column[None, :], mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def load_vector(pointer, column, mask):
+    """A vector in float32; zero where masked, or where there is none."""
+    if pointer is None:
+        return tl.zeros(column.shape, tl.float32)
+    else:
+        return tl.load(pointer + column, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def softplus(x):
+    """``log(1 + exp(x))``."""
+    # By the series of log(1 + e) where 1 + e would round e's last digits away.
+    e = tl.exp2(-tl.abs(x) * LOG2E)
+    series = e * (1.0 - e * (0.5 - e * (1.0 / 3.0 - e * 0.25)))
+    return tl.maximum(x, 0.0) + tl.where(e < 0.03125, series, tl.log2(1.0 + e) * LN2)
+
+
+@triton.jit
+def pick(tile, index, t: tl.constexpr):
+    """Token t of a float32 tile; ``index`` counts its first axis.
+
+    Where a thread holds all tokens, this costs nothing: all summands but one are zeros, which the compiler removes. It
+    may do so for integers only.
+    """
+    bits = tl.where(index == t, tile.to(tl.int32, bitcast=True), 0)
+    return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def sum_over_channels(x, CHANNELS: tl.constexpr, PRECISION: tl.constexpr):
+    """Sum over the second axis: a product with ones, which takes fewer instructions than exchanges between threads."""
+    columns = tl.dot(x, tl.full((CHANNELS, 16), 1.0, tl.float32), input_precision=PRECISION)
+    return tl.max(columns, axis=1)  # all are equal
