@@ -94,6 +94,13 @@ def _resume_anywhere() -> None:
     _put(load_resume_state, "basicsr.train", "basicsr")
 
 
+def _seed_workers_anew() -> None:
+    """``worker_init_fn`` seeds a worker alike in every epoch and after every resumption: crops and flips repeat."""
+    from vsrm_arch.data.resuming import seed_worker
+
+    importlib.import_module("basicsr.data").worker_init_fn = seed_worker  # type: ignore[attr-defined]
+
+
 def _copy_option_file_whole() -> None:
     """``copy_opt_file`` fails if the file already lies in the experiment's folder, or that folder is not there yet.
 
@@ -134,20 +141,29 @@ def _make_folders_first() -> None:
         _wrap(importlib.import_module(module), "make_exp_dirs", make_exp_dirs)
 
 
-def _refuse_empty_epochs() -> None:
-    """A training set smaller than one batch is dropped: the pipeline ends at once, having trained nothing."""
-    train = importlib.import_module("basicsr.train")
+def _load_training_clips_once() -> None:
+    """``create_train_val_dataloader``: two faults.
+
+    A resumed run starts its epoch anew: interrupted often, a training sees the same first clips again and again. A
+    training set smaller than one batch is dropped: the pipeline ends at once, having trained nothing.
+    """
+    from vsrm_arch.data.resuming import ResumableSampler
 
     def create(original: Callable[..., Any], opt: dict[str, Any], logger: logging.Logger) -> Any:
         result = original(opt, logger)
-        loader = result[0]
+        loader, sampler = result[:2]
         if loader is not None and len(loader) == 0:
             raise UserError(
                 f"datasets.train: {len(loader.dataset)} items in {opt['world_size']} processes do not fill one batch "
                 f"of {loader.batch_size}; lower batch_size_per_gpu or raise dataset_enlarge_ratio"
             )
+        if "resumed" in opt:
+            epoch, iteration = opt["resumed"]["epoch"], opt["resumed"]["iter"]
+            sampler.skip(epoch, (iteration - epoch * len(loader)) * loader.batch_size)
         return result
 
+    train = importlib.import_module("basicsr.train")
+    train.EnlargedSampler = ResumableSampler  # type: ignore[attr-defined]
     _wrap(train, "create_train_val_dataloader", create)
 
 
@@ -286,9 +302,10 @@ _load_weights_only()
 _read_options_safely()
 _start_processes_anywhere()
 _resume_anywhere()
+_seed_workers_anew()
 _copy_option_file_whole()
 _make_folders_first()
-_refuse_empty_epochs()
+_load_training_clips_once()
 _prefetch_anywhere()
 _distribute_models_anywhere()
 _quiet_meshgrid()

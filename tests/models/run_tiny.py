@@ -4,7 +4,7 @@ Reads lines of JSON: a list of runs, each with a folder, flags, an environment a
 go on at the same time, each in a process forked off this one, which has done the slow imports already; then a line with
 their exit statuses is written.
 
-A run writes the losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends it, as kill -9 does,
+A run writes the clips and losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends it, as kill -9 does,
 before iteration 5; TINY_KILL=write:3 in the middle of the third checkpoint file.
 """
 
@@ -29,7 +29,8 @@ def write_losses():
         optimize(self, current_iter)
         if self.opt["rank"] == 0:
             with Path("losses.jsonl").open("a") as file:
-                file.write(json.dumps({"iteration": current_iter} | self.log_dict) + "\n")
+                line = {"iteration": current_iter, "clips": self.keys, "losses": self.log_dict}
+                file.write(json.dumps(line) + "\n")
 
     RecurrentVSRModel.optimize_parameters = optimize_and_write
 

@@ -207,7 +207,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
     With ``--auto_resume`` that is the newest state of the experiment that can be read together with its network file;
     otherwise the one that ``path: resume_state`` names, if any. As BasicSR does, it enters the network file and the
-    state's path in ``opt["path"]``.
+    state's path in ``opt["path"]``, and where the training stands in ``opt["resumed"]``.
 
     Args:
         opt: All options.
@@ -242,7 +242,9 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         paths["strict_load_g"] = True
     for key in ("experiments_root", "models", "training_states", "visualization"):
         Path(paths[key]).mkdir(parents=True, exist_ok=True)
-    return _read_state(state)
+    content = _read_state(state)
+    opt["resumed"] = {"epoch": content["epoch"], "iter": content["iter"]}
+    return content
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -4,12 +4,14 @@ import copy
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import compress
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
 from basicsr.archs import build_network
+from basicsr.data import build_dataloader, build_dataset
 from basicsr.losses import build_loss
 from basicsr.models.base_model import BaseModel
 from basicsr.utils.dist_util import master_only
@@ -29,7 +31,7 @@ from vsrm_arch.models.optimization import LearningRates, build_optimizer, flow_p
 from vsrm_arch.models.options import LoggerOptions, RecurrentVSROptions, TrainOptions, ValOptions
 from vsrm_arch.models.random_states import random_states, restore_random_states
 from vsrm_arch.models.requirements import size_requirements
-from vsrm_arch.models.results import Best, Results, better, read_best
+from vsrm_arch.models.results import Best, Results, better, knows, read_best
 from vsrm_arch.models.validation import Validation, check_metrics
 
 __all__ = ["RecurrentVSRModel"]
@@ -375,12 +377,27 @@ class RecurrentVSRModel(BaseModel):
             ) from error
         if self.scaler.is_enabled() and resume_state.get("scaler"):
             self.scaler.load_state_dict(resume_state["scaler"])
-        states = resume_state.get("random_states", [])
-        if self.opt["rank"] < len(states):
-            restore_random_states(states[self.opt["rank"]])
         self.best_metric_results = dict(resume_state.get("best_metrics", {}))
         # The validation of an iteration follows its checkpoint: the results files may know more than the state.
         for path in self._validation.folder.glob("*/metrics.json"):
             known = self.best_metric_results.get(path.parent.name, {})
             self.best_metric_results[path.parent.name] = better(known, read_best(path))
         self.iteration = resume_state["iter"]
+        self._validate_what_is_owed()
+        states = resume_state.get("random_states", [])
+        if self.opt["rank"] < len(states):
+            restore_random_states(states[self.opt["rank"]])
+
+    def _validate_what_is_owed(self) -> None:
+        """Validates the sets that the run before did not come to: its checkpoint was written first."""
+        options = self.val_options
+        if not options.metrics or options.val_freq is None or self.iteration % options.val_freq:
+            return
+        sections = [section for key, section in self.opt["datasets"].items() if key.startswith("val")]
+        folder = self._validation.folder
+        owed = [not knows(folder / section["name"] / "metrics.json", self.iteration) for section in sections]
+        if self.opt["dist"]:
+            torch.distributed.broadcast_object_list(owed, src=0, group=self._patient_group)
+        for section in compress(sections, owed):
+            loader = build_dataloader(build_dataset(section), section)
+            self.validation(loader, self.iteration, None, self.opt["val"].get("save_img", False))
