@@ -4,8 +4,8 @@ Reads lines of JSON: a list of runs, each with a folder, flags, an environment a
 go on at the same time, each in a process forked off this one, which has done the slow imports already; then a line with
 their exit statuses is written.
 
-A run writes the clips and losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends it, as kill -9 does,
-before iteration 5; TINY_KILL=write:3 in the middle of the third checkpoint file.
+A run writes the clips and losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends it, as kill
+-9 does, before iteration 5; TINY_KILL=write:3 in the middle of the third checkpoint file.
 """
 
 import json

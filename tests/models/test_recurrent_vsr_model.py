@@ -1,5 +1,6 @@
 import copy
 import re
+from functools import partialmethod
 
 import pytest
 import tiny
@@ -115,6 +116,22 @@ def test_compiled_network_keeps_its_parameter_names(build, monkeypatch):
     assert set(model.net_g.state_dict()) == set(build().net_g.state_dict())
     assert model.net_g._compiled_call_impl is not None
     assert model.net_g_ema._compiled_call_impl is None
+
+
+@pytest.mark.slow
+def test_compiled_training_gives_the_losses_of_eager_training(build, monkeypatch):
+    # Traced and differentiated by the compiler, but run without a C++ compiler, which not every machine has.
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
+    vsrm = {"type": "VSRM", "embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "scale": 2, "checkpoint": True}
+    logs = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = build(network_g=vsrm | {"flow_network": "none"}, train={"compile": compiled})
+        for iteration in (1, 2):
+            train(model, iteration, iteration)
+            logs.append(model.log_dict)
+    for eager, compiled in zip(logs[:2], logs[2:], strict=True):
+        assert compiled == pytest.approx(eager, rel=1e-4)
 
 
 class TestFlow:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import compress
@@ -115,6 +116,8 @@ class RecurrentVSRModel(BaseModel):
         if self.train_options.compile:
             self.net_g.compile()
         if self.opt["dist"]:
+            # Convolutions of channel-last features hand out channel-last gradients; copying them costs little.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
             self.net_g = DistributedDataParallel(
                 self.net_g,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
