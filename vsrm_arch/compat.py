@@ -221,6 +221,17 @@ def _distribute_models_anywhere() -> None:
     _wrap(BaseModel, "model_to_device", model_to_device)
 
 
+def _count_the_last_iteration() -> None:
+    """``MessageLogger`` believes the training one iteration shorter: its last line foretells "-1 day, 23:59:59"."""
+    from basicsr.utils.logger import MessageLogger
+
+    def remember(original: Callable[..., None], self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.max_iters += 1  # serves this estimate only
+
+    _wrap(MessageLogger, "__init__", remember)
+
+
 def _quiet_meshgrid() -> None:
     """``flow_warp`` calls ``torch.meshgrid`` without ``indexing``: a warning at every start that no user can mend."""
     warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
@@ -308,5 +319,6 @@ _make_folders_first()
 _load_training_clips_once()
 _prefetch_anywhere()
 _distribute_models_anywhere()
+_count_the_last_iteration()
 _quiet_meshgrid()
 _align_basicvsrpp_anywhere()

@@ -1,6 +1,8 @@
 """Running a network over a validation set: which frames, which metrics, which pictures."""
 
 import inspect
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,11 @@ from vsrm_arch.models.comparison import comparison
 from vsrm_arch.models.options import ValOptions
 
 __all__ = ["ClipScores", "Validation", "check_metrics"]
+
+# A log without a progress bar shows that a long validation goes on.
+_SECONDS_BETWEEN_LINES = 60
+
+_logger = logging.getLogger("basicsr.vsrm_arch")
 
 # `better` tells whether high or low is good.
 _KEYS_OF_EVERY_METRIC = {"type", "better"}
@@ -87,10 +94,16 @@ class Validation:
         rank, world_size = get_dist_info()
         length: int = len(dataset)  # type: ignore[arg-type]
         scores = []
+        name = dataset.opt["name"]  # type: ignore[attr-defined]
+        _logger.info("Validation %s: %d %s", name, length, "clip" if length == 1 else "clips")
+        logged = time.monotonic()
         hidden = not self.options.pbar or rank != 0
         # disable=None hides the bar where the output is no terminal.
         for index in tqdm(range(rank, length, world_size), unit="clip", leave=False, disable=hidden or None):
             scores.append(self._validate_clip(dataset, index, suffix, save_img))
+            if time.monotonic() - logged > _SECONDS_BETWEEN_LINES:
+                _logger.info("Validation %s: %d of %d clips are done", name, min(index + world_size, length), length)
+                logged = time.monotonic()
         if world_size > 1:
             gathered: list[Any] | None = [None] * world_size if rank == 0 else None
             torch.distributed.gather_object(scores, gathered, group=self.group)
