@@ -100,6 +100,23 @@ class TestParse:
         assert "\n" not in str(error.value)
 
 
+class TestOption:
+    @dataclass
+    class Options:
+        steps: int = config.option("steps")
+        name: str | None = config.option("name", None)
+        clips: list[str] = config.option("clips", ["a"])
+
+    def test_without_a_default_it_is_required(self):
+        with pytest.raises(OptionError, match=r"missing key 'steps' \(an integer\)"):
+            config.parse(self.Options, {}, WHERE)
+
+    def test_defaults_are_copied(self):
+        first, second = self.Options(1), self.Options(2)
+        assert (first.name, first.clips) == (None, ["a"])
+        assert first.clips is not second.clips
+
+
 class Network:
     def __init__(self, dim: int, scale: Literal[2, 4] = 4, path: str | None = None) -> None:
         pass

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from vsrm_arch.config.messages import OptionError, below, did_you_mean
 from vsrm_arch.errors import UserError
 
-__all__ = ["argument_names", "check_arguments", "describe", "options_class", "parse"]
+__all__ = ["argument_names", "check_arguments", "describe", "option", "options_class", "parse"]
 
 T = TypeVar("T")
 
@@ -22,6 +22,22 @@ _SCALARS: dict[Any, str] = {
     list: "a list",
     dict: "a section",
 }
+
+
+def option(help: str, default: Any = dataclasses.MISSING) -> Any:
+    """A key of an options dataclass.
+
+    Args:
+        help: Its line in the option reference.
+        default: Its value where the file leaves it out, copied for every file if it is a list or a dict; without one
+            the key is required.
+
+    Returns:
+        The field.
+    """
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=default.copy, metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help})
 
 
 def parse(cls: type[T], values: Any, where: str) -> T:
