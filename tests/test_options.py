@@ -42,8 +42,6 @@ OWN_KEYS = {
     "test_{}_Vid4": {"path.pretrain_network_g"},
     "test_{}_Vimeo90K": {"path.pretrain_network_g"},
 }
-# The second metric of a file has the keys of the first, which are commented.
-UNCOMMENTED = re.compile(r"val\.metrics\.ssim\.\w+")
 
 
 def is_train(file):
@@ -134,10 +132,9 @@ def uncommented(text):
         key = re.match(r"( *)(\w+):( *[^ #].*)?", line)
         if key:
             path = [*path[: len(key[1]) // 2], key[2]]
-            name = ".".join(path)
             commented = " # " in line or above.lstrip().startswith("#")
-            if key[3] and not commented and not UNCOMMENTED.fullmatch(name):
-                yield name
+            if key[3] and not commented:
+                yield ".".join(path)
         above = line
 
 
