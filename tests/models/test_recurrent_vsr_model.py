@@ -197,6 +197,7 @@ class TestDivergence:
         ({"train": {"total_iter": 9}}, "scheduler.periods add up to 8, fewer than the 9 of total_iter"),
         ({"train": {"ema_decay": 1.0}}, "ema_decay is 1.0; it must be at least 0 and below 1"),
         ({"train": {"grad_clip": 0.0}}, "grad_clip is 0.0; give a norm above 0"),
+        ({"train": {"amp": False}}, "train.amp: expected one of off, bf16, fp16, got False"),
         ({"train": {"accumulate": 0}}, "accumulate is 0; it must be at least 1"),
         ({"train": {"optim": {}}}, "optim"),
         ({"val": {"tile": {"size": 8, "overlap": 8}}}, "overlap is 8; it must be at least 0 and below size, 8"),

@@ -19,8 +19,7 @@ __all__ = [
     "WindowOptions",
 ]
 
-# YAML 1.1 reads a bare `off` as the boolean false.
-Precision = Literal[False, "off", "bf16", "fp16"]
+Precision = Literal["off", "bf16", "fp16"]
 
 
 def _check(holds: bool, message: str) -> None:
