@@ -193,5 +193,5 @@ class TestReference:
 
         assert option_reference.constructor_table(Network).splitlines()[2:] == [
             "| `dim` | an integer | required | C, channels. |",
-            "| `depth` | a number or ~ | `~` | a \\| b |",
+            "| `depth` | a number or null | `null` | a \\| b |",
         ]

@@ -15,6 +15,7 @@ class TestOverride:
             ("train:ema_decay = 1e-3", ("train", "ema_decay"), 1e-3),
             ("train:ema_decay=!!float 2e-4", ("train", "ema_decay"), 2e-4),
             ("manual_seed=~", ("manual_seed",), None),
+            ("manual_seed=null", ("manual_seed",), None),
             ("manual_seed=none", ("manual_seed",), None),
             ("name=a=b", ("name",), "a=b"),
             ("name=011", ("name",), "011"),
@@ -57,7 +58,7 @@ class TestOverride:
             ("train", "expected section:key=value"),
             ("=5", "expected section:key=value"),
             ("train::x=5", "expected section:key=value"),
-            ("train:ema_decay=", "the value is missing; write ~ for none"),
+            ("train:ema_decay=", "the value is missing; write null for none"),
             ("train:ema_decay=[1", "--force_yml train:ema_decay=[1: expected ',' or ']'"),
         ],
     )

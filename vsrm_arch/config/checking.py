@@ -80,7 +80,7 @@ def check_files(options: Mapping[str, Any], where: str) -> None:
     ]
     for network in (key for key in options if key.startswith("network_")):
         files += [
-            (network, key, value, "`basicsr doctor` says more; set it to ~ to go without")
+            (network, key, value, "`basicsr doctor` says more; set it to null to go without")
             for key, value in options[network].items()
             if key.endswith("_path")
         ]

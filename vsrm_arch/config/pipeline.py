@@ -55,7 +55,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="A:B=VALUE",
-        help="set options in place of the file's, such as train:ema_decay=0.99 'train:scheduler:periods=[1000]'",
+        help="set options in place of the file's, such as train:ema_decay=0.99 'train:scheduler:periods=[1000]'; "
+        "null for none",
     )
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, metavar="N", help="given by old launchers; not used"

@@ -18,7 +18,7 @@ _SCALARS: dict[Any, str] = {
     int: "an integer",
     float: "a number",
     str: "a string",
-    type(None): "~ (none)",
+    type(None): "null",
     list: "a list",
     dict: "a section",
 }
@@ -134,7 +134,7 @@ def describe(annotation: Any) -> str:
         return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
     if _is_union(origin):
         return " or ".join(describe(a) for a in args if a is not types.NoneType) + (
-            " or ~" if types.NoneType in args else ""
+            " or null" if types.NoneType in args else ""
         )
     if _is_list(origin):
         if origin is tuple and args[-1] is not Ellipsis:

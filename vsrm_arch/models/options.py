@@ -88,7 +88,7 @@ class TrainOptions:
         )
         _check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; it must be at least 0 and below 1")
         _check(
-            self.grad_clip is None or self.grad_clip > 0, f"grad_clip is {self.grad_clip}; give a norm above 0, or ~"
+            self.grad_clip is None or self.grad_clip > 0, f"grad_clip is {self.grad_clip}; give a norm above 0, or null"
         )
         _check(self.accumulate >= 1, f"accumulate is {self.accumulate}; it must be at least 1")
 
@@ -183,7 +183,7 @@ class LoggerOptions:
             _check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
         _check(
             self.keep_checkpoints is None or self.keep_checkpoints >= 1,
-            f"keep_checkpoints is {self.keep_checkpoints}; keep at least 1, or ~ for all",
+            f"keep_checkpoints is {self.keep_checkpoints}; keep at least 1, or null for all",
         )
 
 
