@@ -54,6 +54,7 @@ class TestOverride:
             ("datasets:train:gt_sise=32", "unknown key 'gt_sise' in datasets:train; did you mean 'gt_size'?"),
             ("datasets:test:gt_size=32", "unknown key 'test' in datasets; known: train, val"),
             ("network_g:dims=2", "unknown key 'dims' in network_g; did you mean 'dim'?"),
+            ("val:metrics:psnr:crop=4", "unknown key 'crop' in val:metrics:psnr; did you mean 'crop_border'?"),
             ("name:x=5", "name is 'trial', not a section"),
             ("train", "expected section:key=value"),
             ("=5", "expected section:key=value"),

@@ -205,19 +205,6 @@ class TestDivergence:
             {"val": {"window": {"num_frame": 2, "overlap": -1}}},
             "overlap is -1; it must be at least 0 and below num_frame",
         ),
-        ({"val": {"metrics": {"psnr": {"type": "psnr"}}}}, "val.metrics.psnr: no metric psnr is registered"),
-        (
-            {"val": {"metrics": {"psnr": {"type": "calculate_psnr", "crop_boarder": 0}}}},
-            "val.metrics.psnr: calculate_psnr has no argument crop_boarder; it takes crop_border, input_order,",
-        ),
-        (
-            {"val": {"metrics": {"psnr": {"type": "calculate_psnr"}}}},
-            "val.metrics.psnr: calculate_psnr needs crop_border",
-        ),
-        (
-            {"val": {"metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0, "better": "more"}}}},
-            "val.metrics.psnr.better: more; it must be higher or lower",
-        ),
         ({"logger": {"keep_checkpoints": 0}}, "keep_checkpoints is 0; keep at least 1, or null for all"),
         ({"network_g": {"type": "Bicubic", "scale": 2}}, "network_g: Bicubic has no parameters to train; test it"),
     ],

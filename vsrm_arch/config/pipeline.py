@@ -185,9 +185,6 @@ def _seed(options: dict[str, Any]) -> None:
 
 def _set_paths(options: dict[str, Any], root: Path) -> None:
     paths = options["path"]
-    for key, value in paths.items():
-        if isinstance(value, str) and ("resume_state" in key or "pretrain_network" in key):
-            paths[key] = str(Path(value).expanduser())
     if options["is_train"]:
         folder = root / "experiments" / options["name"]
         paths["experiments_root"] = paths["log"] = str(folder)

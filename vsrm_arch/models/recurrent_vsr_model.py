@@ -30,7 +30,7 @@ from vsrm_arch.models.options import LoggerOptions, RecurrentVSROptions, TrainOp
 from vsrm_arch.models.random_states import random_states, restore_random_states
 from vsrm_arch.models.requirements import size_requirements
 from vsrm_arch.models.results import Best, Results, better, read_best
-from vsrm_arch.models.validation import Validation, check_metrics
+from vsrm_arch.models.validation import Validation
 
 __all__ = ["RecurrentVSRModel"]
 
@@ -58,7 +58,6 @@ class RecurrentVSRModel(BaseModel):
         super().__init__(opt)
         self.device = choose_device(opt)
         self.val_options = config.parse(ValOptions, opt.get("val") or {}, "val")
-        check_metrics(self.val_options.metrics or {}, "val.metrics")
         # Iterations that the weights have seen.
         self.iteration = 0
         self.best_metric_results: dict[str, Best] = {}
