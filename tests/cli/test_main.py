@@ -57,6 +57,7 @@ class TestHelp:
             "srun",
             "--auto_resume",
             "--force_yml",
+            "null for none",
             "--debug",
         ):
             assert words in text

@@ -116,6 +116,11 @@ class TestErrors:
         [
             (["--force_yml", "train:total_itr=1"], "unknown key 'total_itr' in train; did you mean 'total_iter'?"),
             (["--force_yml", "network_g:type=EDSRR"], "no network named 'EDSRR' is registered; did you mean 'EDSR'?"),
+            (
+                ["--force_yml", "network_g:num_feat=x"],
+                "with --force_yml: network_g: EDSR cannot be built",
+            ),
+            (["--force_yml", "val:metrics:psnr:crop_border=x"], "val.metrics.psnr.crop_border: expected an integer"),
             (["--force_yml", "path:pretrain_network_g=no.pth"], "path.pretrain_network_g: no such file: no.pth"),
             (["--launcher", "pytorch"], "RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT not set; start the command with"),
         ],

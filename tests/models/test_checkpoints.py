@@ -161,6 +161,30 @@ class TestNetworkFile:
         assert same(source, model.net_g)
         assert same(source, model.net_g_ema)
 
+    @pytest.mark.parametrize("is_train", [True, False])
+    def test_a_file_without_averaged_weights(self, build, tmp_path, is_train):
+        source = tiny.TinyVSR()
+        torch.save({"params": source.state_dict()}, tmp_path / "params.pth")
+        model = build(is_train, path={"pretrain_network_g": str(tmp_path / "params.pth")})
+        assert same(source, model.net_g)
+        assert model.net_g_ema is None or same(source, model.net_g_ema)
+
+    def test_averaged_weights_start_from_the_key_given(self, build, tmp_path):
+        source, other = tiny.TinyVSR(), tiny.TinyVSR()
+        torch.save({"params": other.state_dict(), "mine": source.state_dict()}, tmp_path / "mine.pth")
+        model = build(path={"pretrain_network_g": str(tmp_path / "mine.pth"), "param_key_g": "mine"})
+        assert same(source, model.net_g)
+        assert same(source, model.net_g_ema)
+
+    @pytest.mark.parametrize("is_train", [True, False])
+    @pytest.mark.parametrize("key", ["params_eam", "params_ema"])
+    def test_no_other_weights_are_taken_than_those_asked_for(self, build, tmp_path, is_train, key):
+        path = tmp_path / "net.pth"
+        torch.save({"params": tiny.TinyVSR().state_dict(), "metadata": {}}, path)
+        message = f"path.param_key_g: {path} has no {key}; it has params, metadata: set param_key_g to one of them"
+        with pytest.raises(UserError, match=re.escape(message)):
+            build(is_train, path={"pretrain_network_g": str(path), "param_key_g": key})
+
     def test_what_fits_is_loaded(self, build, tmp_path, caplog):
         source = tiny.TinyVSR(channels=5)
         torch.save({"params": source.state_dict()}, tmp_path / "other.pth")

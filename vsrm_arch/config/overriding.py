@@ -38,7 +38,7 @@ def _assign(options: dict[str, Any], assignment: str) -> None:
     if not equals or not all(path):
         raise OptionError(f"{where}: expected section:key=value, such as train:ema_decay=0.99")
     if not text.strip():
-        raise OptionError(f"{where}: the value is missing; write ~ for none")
+        raise OptionError(f"{where}: the value is missing; write null for none")
     section = options
     for depth, key in enumerate(path):
         _check_key(options, section, path[:depth], key, where)

@@ -55,7 +55,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="A:B=VALUE",
-        help="set options in place of the file's, such as train:ema_decay=0.99 'train:scheduler:periods=[1000]'",
+        help="set options in place of the file's, such as train:ema_decay=0.99 'train:scheduler:periods=[1000]'; "
+        "null for none",
     )
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, metavar="N", help="given by old launchers; not used"
@@ -184,9 +185,6 @@ def _seed(options: dict[str, Any]) -> None:
 
 def _set_paths(options: dict[str, Any], root: Path) -> None:
     paths = options["path"]
-    for key, value in paths.items():
-        if isinstance(value, str) and ("resume_state" in key or "pretrain_network" in key):
-            paths[key] = str(Path(value).expanduser())
     if options["is_train"]:
         folder = root / "experiments" / options["name"]
         paths["experiments_root"] = paths["log"] = str(folder)

@@ -45,7 +45,7 @@ def build_spynet(path: str | None) -> SpyNet:
     if not Path(path).is_file():
         raise UserError(
             f"spynet_path: no file {path}; the README's section on flow weights says where to get it"
-            " (or set spynet_path to ~ to start without)"
+            " (or set spynet_path to null to start without)"
         )
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)["params"]

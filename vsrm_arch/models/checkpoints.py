@@ -88,27 +88,29 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
     return content
 
 
-def load_weights(network: nn.Module, path: str | Path, param_key: str | None, strict: bool = True) -> None:
+def load_weights(
+    network: nn.Module, path: str | Path, param_key: str | None, strict: bool = True, fallback: str | None = None
+) -> None:
     """Loads a network file.
 
     Args:
         network: The bare network.
         path: The network file.
-        param_key: The weights to take, "params" or "params_ema" in BasicSR's files; where the key is missing and there
-            is "params", that is taken. None: the file is the weights.
+        param_key: The weights to take, "params" or "params_ema" in BasicSR's files. None: the file is the weights.
         strict: Whether the weights must fit the network exactly; otherwise what fits is loaded, with a warning.
+        fallback: The weights to take where there are none of ``param_key``.
 
     Raises:
         UserError: If the file cannot be read, has no such key, or does not fit.
     """
     content = read(path, "path.pretrain_network_g")
+    if param_key is not None and param_key not in content and fallback in content:
+        _logger.info("%s holds no %s; taking %s", path, param_key, fallback)
+        param_key = fallback
     if param_key is None:
         weights = content
     elif param_key in content:
         weights = content[param_key]
-    elif "params" in content:
-        _logger.info("%s holds no %s; taking params", path, param_key)
-        param_key, weights = "params", content["params"]
     else:
         raise UserError(
             f"path.param_key_g: {path} has no {param_key}; it has {_some(content)}: set param_key_g to one of them, or "

@@ -33,7 +33,7 @@ from vsrm_arch.models.options import LoggerOptions, RecurrentVSROptions, TrainOp
 from vsrm_arch.models.random_states import random_states, restore_random_states
 from vsrm_arch.models.requirements import size_requirements
 from vsrm_arch.models.results import Best, Results, better, knows, read_best
-from vsrm_arch.models.validation import Validation, check_metrics
+from vsrm_arch.models.validation import Validation
 
 __all__ = ["RecurrentVSRModel"]
 
@@ -61,7 +61,6 @@ class RecurrentVSRModel(BaseModel):
         super().__init__(opt)
         self.device = choose_device(opt)
         self.val_options = config.parse(ValOptions, opt.get("val") or {}, "val")
-        check_metrics(self.val_options.metrics or {}, "val.metrics")
         # Iterations that the weights have seen.
         self.iteration = 0
         self.best_metric_results: dict[str, Best] = {}
@@ -105,11 +104,13 @@ class RecurrentVSRModel(BaseModel):
         if path is None:
             return
         strict, key = paths.get("strict_load_g", True), paths.get("param_key_g", "auto")
+        fallback = None
         if key == "auto":
-            key = "params" if self.is_train else "params_ema"
-        checkpoints.load_weights(self.net_g, path, key, strict)
+            # Not every file holds a moving average.
+            key, fallback = ("params", None) if self.is_train else ("params_ema", "params")
+        checkpoints.load_weights(self.net_g, path, key, strict, fallback)
         if self.net_g_ema is not None:
-            checkpoints.load_weights(self.net_g_ema, path, "params_ema" if key else None, strict)
+            checkpoints.load_weights(self.net_g_ema, path, "params_ema" if key else None, strict, fallback=key)
 
     def _wrap(self) -> None:
         """Compiles the network in place, which keeps its parameters' names, and makes it distributed."""
