@@ -4,6 +4,7 @@ Importing this module applies them all; it is imported before anything else that
 as they are: what is replaced is replaced in the imported modules.
 """
 
+import copy
 import functools
 import importlib
 import importlib.util
@@ -125,14 +126,18 @@ def _copy_option_file_whole() -> None:
     _put(copy_opt_file, "basicsr.utils.options", "basicsr.train", "basicsr")
 
 
-def _make_folders_first() -> None:
-    """``make_exp_dirs`` lets the other processes go on while the first moves an old experiment aside.
+def _make_folders_in_time() -> None:
+    """``make_exp_dirs``: two faults.
 
-    What they write in the meantime, pictures of a test for example, lands in the old one.
+    It moves an old experiment aside before the data have been opened: a start that fails takes its weights away. And it
+    lets the other processes go on meanwhile: what they write, pictures of a test for example, lands in the old one.
     """
     import torch.distributed as dist
+    from basicsr.utils.registry import DATASET_REGISTRY
 
     def make_exp_dirs(original: Callable[[dict[str, Any]], None], opt: dict[str, Any]) -> None:
+        for section in opt["datasets"].values():
+            DATASET_REGISTRY.get(section["type"])(copy.deepcopy(section))
         original(opt)
         if dist.is_available() and dist.is_initialized():
             dist.barrier()
@@ -315,7 +320,7 @@ _start_processes_anywhere()
 _resume_anywhere()
 _seed_workers_anew()
 _copy_option_file_whole()
-_make_folders_first()
+_make_folders_in_time()
 _load_training_clips_once()
 _prefetch_anywhere()
 _distribute_models_anywhere()

@@ -135,6 +135,17 @@ class TestErrors:
         assert error.count("\n") == 1
         assert not (workplace / "experiments").exists()
 
+    @pytest.mark.parametrize("lost", ["gt", "lq"])
+    def test_a_start_without_its_data_leaves_the_old_experiment_alone(self, workplace, lost):
+        weights = workplace / "experiments/trial/models/net_g_latest.pth"
+        weights.parent.mkdir(parents=True)
+        weights.write_text("precious")
+        (workplace / lost).rename(workplace / "elsewhere")
+        with pytest.raises(FileNotFoundError, match=lost):  # BasicSR's own class; ours raises a UserError
+            cli.main(TRAIN)
+        assert weights.read_text() == "precious"
+        assert [path.name for path in (workplace / "experiments").iterdir()] == ["trial"]
+
     @pytest.mark.parametrize(
         ("states", "kept"),
         [

@@ -285,9 +285,18 @@ class TestResume:
         model.resume_training(state)
         assert (torch.rand(1), random.random()) == first
 
-    def test_nothing_to_resume(self, tmp_path):
+    def test_nothing_to_resume(self, tmp_path, caplog):
         assert load_resume_state(tiny.model_options(tmp_path)) is None
+        assert not caplog.messages
         assert load_resume_state(tiny.model_options(tmp_path) | {"auto_resume": True}) is None
+        folder = tmp_path / "experiments/tiny"
+        assert caplog.messages == [f"--auto_resume: {folder} holds no training state: starting afresh"]
+
+    def test_nothing_to_resume_but_an_experiment_moved_aside(self, tmp_path, caplog):
+        archived = tmp_path / "experiments/tiny_archived_20260101_000000"
+        archived.mkdir(parents=True)
+        load_resume_state(tiny.model_options(tmp_path) | {"auto_resume": True})
+        assert caplog.messages[0].endswith(f": starting afresh; to go on with {archived}, move it back first")
 
     def test_named_state(self, experiment, tmp_path):
         opt = experiment(resume_state=str(tmp_path / "experiments/tiny/training_states/4.state"))

@@ -260,6 +260,10 @@ def _read_state(path: Path) -> dict[str, Any]:
 def _newest_readable(paths: dict[str, Any]) -> tuple[Path, Path] | None:
     iterations = _iterations(paths["training_states"])
     if not iterations:
+        folder = Path(paths["training_states"]).parent
+        archived = max(folder.parent.glob(f"{folder.name}_archived_*"), default=None)
+        hint = "" if archived is None else f"; to go on with {archived}, move it back first"
+        _logger.warning("--auto_resume: %s holds no training state: starting afresh%s", folder, hint)
         return None
     for iteration in iterations:
         state, network = state_path(paths["training_states"], iteration), network_path(paths["models"], iteration)
