@@ -243,4 +243,9 @@ def open_frames(path: Path, only: Sequence[str] | None = None) -> FrameSource:
             f"{path} does not exist (looked for in {Path.cwd()}); run from the folder that holds datasets/, "
             "or make it with `basicsr prepare`"
         )
-    return LmdbFrames(path) if is_lmdb(path) else DiskFrames(path, only)
+    if is_lmdb(path):
+        return LmdbFrames(path)
+    databases = sorted(str(child) for child in path.glob("*.lmdb"))
+    if databases:
+        raise DataError(f"{path} holds several sets of frames; name one of them: {', '.join(databases)}")
+    return DiskFrames(path, only)
