@@ -21,6 +21,7 @@ class TestOverride:
             ("name=011", ("name",), "011"),
             ("val:save_img=True", ("val", "save_img"), True),
             ("datasets:train:gt_size=32", ("datasets", "train", "gt_size"), 32),
+            ("train.total_iter=5", ("train", "total_iter"), 5),
             ("network_g:scale=2", ("network_g", "scale"), 2),
             ("train:pixel_opt:loss_weight=[1, 2]", ("train", "pixel_opt", "loss_weight"), [1, 2]),
             # Sections and keys that the file leaves out, but the structures know.

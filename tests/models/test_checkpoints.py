@@ -218,7 +218,7 @@ BAD_FILES = [
     (
         {"params": nn.ModuleDict({"other": nn.Conv2d(3, 4, 3)}).state_dict()},
         "does not fit the network TinyVSR: 5 weights missing (calls, first.weight, first.bias, …); 2 weights not in "
-        "the network (other.weight, other.bias). Set network_g accordingly, or strict_load_g: false",
+        "the network (other.weight, other.bias). Set network_g accordingly, or load what fits by",
     ),
     (
         {"params": {}, "metadata": {"network": {"type": "VSRM", "embed_dim": 72}}},

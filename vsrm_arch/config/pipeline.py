@@ -35,7 +35,7 @@ _current: ContextVar[Launch | None] = ContextVar("launch", default=None)
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds BasicSR's flags to a parser."""
-    parser.add_argument("-opt", required=True, metavar="FILE", help="option file (YAML)")
+    parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm"],
@@ -43,12 +43,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="what started the processes: none (one process), pytorch (torchrun) or slurm (srun); default: none",
     )
     parser.add_argument(
-        "--auto_resume", action="store_true", help="go on from the newest readable training state, if there is any"
+        "--auto_resume",
+        action="store_true",
+        help="training: go on from the newest readable training state, if there is any",
     )
     parser.add_argument(
         "--debug",
         action="store_true",
-        help="a trial: logs every iteration, validates and saves every 8, name prefixed by debug_",
+        help="a trial: name prefixed by debug_; a training logs every iteration, validates and saves every 8",
     )
     parser.add_argument(
         "--force_yml",

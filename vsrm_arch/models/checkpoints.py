@@ -89,7 +89,12 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def load_weights(
-    network: nn.Module, path: str | Path, param_key: str | None, strict: bool = True, fallback: str | None = None
+    network: nn.Module,
+    path: str | Path,
+    param_key: str | None,
+    strict: bool = True,
+    fallback: str | None = None,
+    what: str = "path.pretrain_network_g",
 ) -> None:
     """Loads a network file.
 
@@ -99,11 +104,12 @@ def load_weights(
         param_key: The weights to take, "params" or "params_ema" in BasicSR's files. None: the file is the weights.
         strict: Whether the weights must fit the network exactly; otherwise what fits is loaded, with a warning.
         fallback: The weights to take where there are none of ``param_key``.
+        what: What names the file, for messages.
 
     Raises:
         UserError: If the file cannot be read, has no such key, or does not fit.
     """
-    content = read(path, "path.pretrain_network_g")
+    content = read(path, what)
     if param_key is not None and param_key not in content and fallback in content:
         _logger.info("%s holds no %s; taking %s", path, param_key, fallback)
         param_key = fallback
@@ -124,8 +130,9 @@ def load_weights(
     fitting, faults = _compare(network, weights)
     if faults and strict:
         raise UserError(
-            f"path.pretrain_network_g: {path} does not fit the network {type(network).__name__}: {'; '.join(faults)}. "
-            f"{_made_by(content)}Set network_g accordingly, or strict_load_g: false to load what fits"
+            f"{what}: {path} does not fit the network {type(network).__name__}: {'; '.join(faults)}. "
+            f"{_made_by(content)}Set network_g accordingly, or load what fits by pretrain_network_g and "
+            "strict_load_g: false"
         )
     if faults:
         _logger.warning("%s: loading only what fits: %s", path, "; ".join(faults))

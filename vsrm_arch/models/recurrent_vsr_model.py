@@ -104,13 +104,13 @@ class RecurrentVSRModel(BaseModel):
         if path is None:
             return
         strict, key = paths.get("strict_load_g", True), paths.get("param_key_g", "auto")
-        fallback = None
+        fallback, what = None, "path.resume_state" if "resumed" in self.opt else "path.pretrain_network_g"
         if key == "auto":
             # Not every file holds a moving average.
             key, fallback = ("params", None) if self.is_train else ("params_ema", "params")
-        checkpoints.load_weights(self.net_g, path, key, strict, fallback)
+        checkpoints.load_weights(self.net_g, path, key, strict, fallback, what)
         if self.net_g_ema is not None:
-            checkpoints.load_weights(self.net_g_ema, path, "params_ema" if key else None, strict, fallback=key)
+            checkpoints.load_weights(self.net_g_ema, path, "params_ema" if key else None, strict, key, what)
 
     def _wrap(self) -> None:
         """Compiles the network in place, which keeps its parameters' names, and makes it distributed."""
