@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vsrm_arch.errors import UserError
+from vsrm_arch.files import write_text
 
 __all__: list[str] = []
 
@@ -113,15 +114,12 @@ def _copy_option_file_whole() -> None:
     @master_only  # type: ignore[untyped-decorator, unused-ignore]
     def copy_opt_file(opt_file: str, experiments_root: str) -> None:
         source, folder = Path(opt_file).expanduser(), Path(experiments_root)
-        folder.mkdir(parents=True, exist_ok=True)
         copy = folder / source.name
         if copy.exists() and copy.samefile(source):
             return
         command = shlex.join(sys.argv).replace("\n", " ")
-        half = copy.with_name(f".{copy.name}.partial")
         header = f"# Copied on {time.asctime()}, when this was run:\n# {command}\n\n"
-        half.write_text(header + source.read_text(encoding="utf-8-sig"), encoding="utf-8")
-        half.replace(copy)
+        write_text(copy, header + source.read_text(encoding="utf-8-sig"))
 
     _put(copy_opt_file, "basicsr.utils.options", "basicsr.train", "basicsr")
 

@@ -144,6 +144,15 @@ def test_lmdb_truncated_while_in_use(lmdb_pair):
         source.read("a", [11])
 
 
+def test_damaged_pages(lmdb_pair):
+    source = open_frames(lmdb_pair / "gt.lmdb")
+    data = lmdb_pair / "gt.lmdb/data.mdb"
+    content = data.read_bytes()
+    data.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    with fails(r"gt\.lmdb is damaged \(.*MDB_CORRUPTED.*\); copy it again or make it with `basicsr prepare`"):
+        source.read("a", [3])
+
+
 def test_lmdb_without_meta_info(lmdb_pair):
     (lmdb_pair / "gt.lmdb/meta_info.txt").unlink()
     with fails("gt.lmdb has no meta_info.txt"):

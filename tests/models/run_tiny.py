@@ -5,7 +5,7 @@ go on at the same time, each in a process forked off this one, which has done th
 their exit statuses is written.
 
 A run writes the clips and losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends it, as kill
--9 does, before iteration 5; TINY_KILL=write:3 in the middle of the third checkpoint file.
+-9 does, before iteration 5; TINY_KILL=write:3 in the middle of the third file that is written whole or not at all.
 """
 
 import json
@@ -18,8 +18,9 @@ from pathlib import Path
 import tiny  # noqa: F401
 from basicsr.train import train_pipeline
 
+from vsrm_arch import files
 from vsrm_arch.errors import UserError
-from vsrm_arch.models import RecurrentVSRModel, atomic
+from vsrm_arch.models import RecurrentVSRModel
 
 
 def write_losses():
@@ -56,8 +57,8 @@ def kill_as_told():
                 os.kill(os.getpid(), signal.SIGKILL)
             fsync(descriptor)
 
-        atomic.os.fsync = sync_or_die
-        atomic._sync_folder = lambda folder: None
+        files.os.fsync = sync_or_die
+        files._sync_folder = lambda folder: None
 
 
 def run(job):

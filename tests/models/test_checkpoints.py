@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 import random
@@ -14,7 +15,6 @@ from torch import nn
 from vsrm_arch import __version__
 from vsrm_arch.errors import UserError
 from vsrm_arch.models import checkpoints, load_resume_state
-from vsrm_arch.models.atomic import atomic_write, remove_partial_files
 from vsrm_arch.models.random_states import random_states, restore_random_states
 
 
@@ -47,31 +47,7 @@ def experiment(build, tmp_path):
     return resumption
 
 
-class TestAtomicWrite:
-    def test_content_is_replaced_whole(self, tmp_path):
-        path = tmp_path / "a.pth"
-        path.write_bytes(b"old")
-        with atomic_write(path) as file:
-            file.write(b"new")
-            assert path.read_bytes() == b"old"
-        assert path.read_bytes() == b"new"
-        assert list(tmp_path.iterdir()) == [path]
-
-    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-    def test_old_content_stays_after_an_error(self, tmp_path, error):
-        path = tmp_path / "a.pth"
-        path.write_bytes(b"old")
-
-        def write_half():
-            with atomic_write(path) as file:
-                file.write(b"new")
-                raise error
-
-        with pytest.raises(error):
-            write_half()
-        assert path.read_bytes() == b"old"
-        assert list(tmp_path.iterdir()) == [path]
-
+class TestWrite:
     def test_full_disk(self, tmp_path):
         """A limit on the size of files stands for the full disk: the system refuses the write in the same way."""
         path = tmp_path / "a.pth"
@@ -80,7 +56,7 @@ class TestAtomicWrite:
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
         try:
-            with pytest.raises(UserError, match=r"cannot write .*a.pth: File too large; .* intact: make room"):
+            with pytest.raises(UserError, match=r"cannot write .*a.pth: File too large; .* intact: mend that, then"):
                 checkpoints.write(path, {"params": {"a": torch.zeros(100_000)}})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -89,14 +65,16 @@ class TestAtomicWrite:
         assert list(tmp_path.iterdir()) == [path]
 
     def test_missing_folder(self, tmp_path):
-        with pytest.raises(UserError, match=r"cannot write .*: No such file or directory;"):
+        with pytest.raises(UserError, match=r"cannot write .*: No such file or directory; .* intact: check the path,"):
             checkpoints.write(tmp_path / "nowhere" / "a.pth", {})
 
-    def test_left_overs_are_removed(self, tmp_path):
-        (tmp_path / ".6.state.partial").write_bytes(b"half")
-        (tmp_path / "4.state").write_bytes(b"whole")
-        remove_partial_files([tmp_path, tmp_path / "nowhere"])
-        assert [path.name for path in tmp_path.iterdir()] == ["4.state"]
+    def test_a_folder_that_is_read_only(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr("pathlib.Path.open", refuse)
+        with pytest.raises(UserError, match=r"^cannot write .*a.pth: Permission denied; .* mend its permissions"):
+            checkpoints.write(tmp_path / "a.pth", {})
 
 
 def test_random_states_are_restored():

@@ -99,18 +99,18 @@ def uninterrupted(run, tmp_path_factory):
     return folder
 
 
-# The second iteration's checkpoint is writes 1 (network) and 2 (state), the fourth's 3 and 4; its validation writes the
-# best network and the scores, 5 and 6.
+# Write 1 is the copy of the option file. The second iteration's checkpoint is writes 2 (network) and 3 (state), the
+# fourth's 4 and 5; its validation writes the best network and the scores, 6 and 7.
 @pytest.mark.parametrize(
     ("kill", "resumes_at"),
     [
         ("iteration:6", 4),
-        ("write:1", 0),
         ("write:2", 0),
-        ("write:3", 2),
+        ("write:3", 0),
         ("write:4", 2),
-        ("write:5", 4),
+        ("write:5", 2),
         ("write:6", 4),
+        ("write:7", 4),
     ],
 )
 def test_killed_training_goes_on_to_the_same_weights(run, tmp_path, uninterrupted, kill, resumes_at):

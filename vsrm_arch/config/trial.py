@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vsrm_arch.config.messages import OptionError
+from vsrm_arch.errors import first_line
 
 __all__ = ["try_to_build"]
 
@@ -46,7 +47,7 @@ def try_to_build(entry: Callable[..., object], arguments: Mapping[str, Any], whe
                 entry(**rest)
             return
         except Exception as error:
-            problem = (str(error).splitlines() or [type(error).__name__])[0].removesuffix(", but expected one of:")
+            problem = first_line(error).removesuffix(", but expected one of:")
     raise OptionError(f"{where}: {name} cannot be built from these values: {problem}")
 
 

@@ -14,8 +14,8 @@ from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from vsrm_arch.errors import UserError
-from vsrm_arch.models.atomic import atomic_write
+from vsrm_arch.errors import UserError, first_line
+from vsrm_arch.models.saving import save
 
 __all__ = [
     "load_resume_state",
@@ -53,8 +53,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
     # Via memory: a full disk then is a plain OSError, and no error of the serialisation reaches the disk.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
+    save(path, buffer.getbuffer())
 
 
 def read(path: str | Path, what: str) -> dict[str, Any]:
@@ -79,9 +78,8 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
             "save its state dict alone"
         ) from error
     except Exception as error:  # a damaged archive fails in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{what}: {path} is no checkpoint, or a damaged one ({reason[:120]}); give another file"
+            f"{what}: {path} is no checkpoint, or a damaged one ({first_line(error)[:120]}); give another file"
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{what}: {path} holds a {type(content).__name__}, not a dict of weights; give another file")

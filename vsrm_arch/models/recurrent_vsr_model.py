@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader
 
 from vsrm_arch import config
 from vsrm_arch.errors import UserError
+from vsrm_arch.files import remove_partial_files
 from vsrm_arch.inference import super_resolve, with_mirror
 from vsrm_arch.models import checkpoints
-from vsrm_arch.models.atomic import remove_partial_files
 from vsrm_arch.models.devices import autocast, choose_device, patient_group
 from vsrm_arch.models.divergence import stop_if_not_finite
 from vsrm_arch.models.optimization import LearningRates, build_optimizer, flow_parameters, load_moments

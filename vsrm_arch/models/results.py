@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsrm_arch.models.atomic import atomic_write
+from vsrm_arch.models.saving import save
 from vsrm_arch.models.validation import ClipScores
 
 __all__ = ["Results", "better", "knows", "read_best"]
@@ -103,8 +103,7 @@ class Results:
             "history": history,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(json.dumps(_finite(content), indent=1).encode())
+        save(path, json.dumps(_finite(content), indent=1).encode())
 
 
 def read_best(path: Path) -> Best:
