@@ -57,7 +57,7 @@ def argument_docs(cls: type) -> dict[str, str]:
 
 
 def _yaml(value: object) -> str:
-    return "~" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 if __name__ == "__main__":

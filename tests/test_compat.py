@@ -252,3 +252,15 @@ class TestBasicVSRPlusPlus:
         assert network.cpu_cache_length == 1
         output.mean().backward()
         assert network.deform_align["forward_1"].weight.grad.abs().sum() > 0
+
+
+def test_the_last_line_of_a_training_foretells_no_time(caplog):
+    from basicsr.utils.logger import MessageLogger
+
+    options = {"name": "trial", "logger": {"print_freq": 1, "use_tb_logger": False}, "train": {"total_iter": 20}}
+    logger = MessageLogger(options, start_iter=0)
+    logger.start_time -= 1000
+    logger.logger.propagate = True
+    with caplog.at_level("INFO"):
+        logger({"epoch": 0, "iter": 20, "lrs": [1e-3], "time": 1.0, "data_time": 0.0})
+    assert "[eta: 0:00:00," in caplog.text

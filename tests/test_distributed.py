@@ -200,7 +200,7 @@ import time
 from basicsr.utils import misc
 rename = misc.mkdir_and_rename
 misc.mkdir_and_rename = lambda path: (time.sleep(1), rename(path))
-misc.make_exp_dirs(opt)
+misc.make_exp_dirs(opt | {"datasets": {}})
 assert os.path.isdir(opt["path"]["models"])
 print(opt["rank"], opt["world_size"], opt["manual_seed"], network.module.weight.grad.item(), flush=True)
 distributed.shut_down()

@@ -4,6 +4,7 @@ Importing this module applies them all; it is imported before anything else that
 as they are: what is replaced is replaced in the imported modules.
 """
 
+import copy
 import functools
 import importlib
 import importlib.util
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vsrm_arch.errors import UserError
+from vsrm_arch.files import write_text
 
 __all__: list[str] = []
 
@@ -94,6 +96,13 @@ def _resume_anywhere() -> None:
     _put(load_resume_state, "basicsr.train", "basicsr")
 
 
+def _seed_workers_anew() -> None:
+    """``worker_init_fn`` seeds a worker alike in every epoch and after every resumption: crops and flips repeat."""
+    from vsrm_arch.data.resuming import seed_worker
+
+    importlib.import_module("basicsr.data").worker_init_fn = seed_worker  # type: ignore[attr-defined]
+
+
 def _copy_option_file_whole() -> None:
     """``copy_opt_file`` fails if the file already lies in the experiment's folder, or that folder is not there yet.
 
@@ -105,27 +114,28 @@ def _copy_option_file_whole() -> None:
     @master_only  # type: ignore[untyped-decorator, unused-ignore]
     def copy_opt_file(opt_file: str, experiments_root: str) -> None:
         source, folder = Path(opt_file).expanduser(), Path(experiments_root)
-        folder.mkdir(parents=True, exist_ok=True)
         copy = folder / source.name
         if copy.exists() and copy.samefile(source):
             return
         command = shlex.join(sys.argv).replace("\n", " ")
-        half = copy.with_name(f".{copy.name}.partial")
         header = f"# Copied on {time.asctime()}, when this was run:\n# {command}\n\n"
-        half.write_text(header + source.read_text(encoding="utf-8-sig"), encoding="utf-8")
-        half.replace(copy)
+        write_text(copy, header + source.read_text(encoding="utf-8-sig"))
 
     _put(copy_opt_file, "basicsr.utils.options", "basicsr.train", "basicsr")
 
 
-def _make_folders_first() -> None:
-    """``make_exp_dirs`` lets the other processes go on while the first moves an old experiment aside.
+def _make_folders_in_time() -> None:
+    """``make_exp_dirs``: two faults.
 
-    What they write in the meantime, pictures of a test for example, lands in the old one.
+    It moves an old experiment aside before the data have been opened: a start that fails takes its weights away. And it
+    lets the other processes go on meanwhile: what they write, pictures of a test for example, lands in the old one.
     """
     import torch.distributed as dist
+    from basicsr.utils.registry import DATASET_REGISTRY
 
     def make_exp_dirs(original: Callable[[dict[str, Any]], None], opt: dict[str, Any]) -> None:
+        for section in opt["datasets"].values():
+            DATASET_REGISTRY.get(section["type"])(copy.deepcopy(section))
         original(opt)
         if dist.is_available() and dist.is_initialized():
             dist.barrier()
@@ -134,20 +144,29 @@ def _make_folders_first() -> None:
         _wrap(importlib.import_module(module), "make_exp_dirs", make_exp_dirs)
 
 
-def _refuse_empty_epochs() -> None:
-    """A training set smaller than one batch is dropped: the pipeline ends at once, having trained nothing."""
-    train = importlib.import_module("basicsr.train")
+def _load_training_clips_once() -> None:
+    """``create_train_val_dataloader``: two faults.
+
+    A resumed run starts its epoch anew: interrupted often, a training sees the same first clips again and again. A
+    training set smaller than one batch is dropped: the pipeline ends at once, having trained nothing.
+    """
+    from vsrm_arch.data.resuming import ResumableSampler
 
     def create(original: Callable[..., Any], opt: dict[str, Any], logger: logging.Logger) -> Any:
         result = original(opt, logger)
-        loader = result[0]
+        loader, sampler = result[:2]
         if loader is not None and len(loader) == 0:
             raise UserError(
                 f"datasets.train: {len(loader.dataset)} items in {opt['world_size']} processes do not fill one batch "
                 f"of {loader.batch_size}; lower batch_size_per_gpu or raise dataset_enlarge_ratio"
             )
+        if "resumed" in opt:
+            epoch, iteration = opt["resumed"]["epoch"], opt["resumed"]["iter"]
+            sampler.skip(epoch, (iteration - epoch * len(loader)) * loader.batch_size)
         return result
 
+    train = importlib.import_module("basicsr.train")
+    train.EnlargedSampler = ResumableSampler  # type: ignore[attr-defined]
     _wrap(train, "create_train_val_dataloader", create)
 
 
@@ -203,6 +222,17 @@ def _distribute_models_anywhere() -> None:
         return nn.parallel.DistributedDataParallel(net.to(self.device), find_unused_parameters=unused)
 
     _wrap(BaseModel, "model_to_device", model_to_device)
+
+
+def _count_the_last_iteration() -> None:
+    """``MessageLogger`` believes the training one iteration shorter: its last line foretells "-1 day, 23:59:59"."""
+    from basicsr.utils.logger import MessageLogger
+
+    def remember(original: Callable[..., None], self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.max_iters += 1  # serves this estimate only
+
+    _wrap(MessageLogger, "__init__", remember)
 
 
 def _quiet_meshgrid() -> None:
@@ -286,10 +316,12 @@ _load_weights_only()
 _read_options_safely()
 _start_processes_anywhere()
 _resume_anywhere()
+_seed_workers_anew()
 _copy_option_file_whole()
-_make_folders_first()
-_refuse_empty_epochs()
+_make_folders_in_time()
+_load_training_clips_once()
 _prefetch_anywhere()
 _distribute_models_anywhere()
+_count_the_last_iteration()
 _quiet_meshgrid()
 _align_basicvsrpp_anywhere()

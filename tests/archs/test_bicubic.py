@@ -13,3 +13,8 @@ def test_equals_the_matlab_equivalent_routine_up_to_the_border(scale, size):
     expected = torch.from_numpy(imresize(image, scale)).permute(2, 0, 1)
     ours = Bicubic(scale)(torch.from_numpy(image).permute(2, 0, 1)[None, None].double())[0, 0]
     torch.testing.assert_close(ours.float(), expected, atol=1e-5, rtol=0)
+
+
+def test_scales_that_cannot_be():
+    with pytest.raises(ValueError, match="scale is 0; it must be at least 1"):
+        Bicubic(0)

@@ -47,6 +47,21 @@ def test_ablation_model_has_8_602_605_parameters():
         assert _count(VSRM(embed_dim=72)) == 8_602_605
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        *(({name: 0}, f"{name} is 0; it must be at least 1") for name in SMALL),
+        ({"expand": 0}, "expand is 0; it must be at least 1"),
+        ({"d_conv": -1}, "d_conv is -1; it must be at least 1"),
+        ({"upsampler_dim": 0}, "upsampler_dim is 0; it must be at least 1"),
+        ({"embed_dim": 15}, "embed_dim is 15; it must be even: one half encodes a position's y, the other its x"),
+    ],
+)
+def test_sizes_that_cannot_be(values, message):
+    with pytest.raises(ValueError, match=message):
+        VSRM(**SMALL | values)
+
+
 @pytest.mark.parametrize("checkpoint", [True, ["backward_1", "forward_2"]])
 def test_checkpointing_changes_no_output_and_no_gradient(checkpoint):
     plain = VSRM(**SMALL)

@@ -32,7 +32,7 @@ class TestExamine:
         cpu = report.devices[-1]
         assert (cpu.name, cpu.capability) == ("cpu", None)
         assert cpu.memory > 2**28
-        chosen = [line for line in report.backends if line.device == "cpu" and line.chosen]
+        chosen = [line for line in report.backends if line.device_type == "cpu" and line.chosen]
         assert sorted(line.op for line in chosen) == ["causal_conv1d", "cross_scan", "selective_scan"]
         assert all(line.available for line in chosen)
         assert all(line.reason for line in report.backends if not line.available)
@@ -125,7 +125,7 @@ class TestExamine:
         monkeypatch.setattr(torch, "ones", lambda *size, device: torch.zeros(*size))
         report = diagnosis.examine(tmp_path)
         assert report.devices[0] == diagnosis.Device("cuda:0", "Card", 8 * 2**30, 6 * 2**30, "7.5", False)
-        assert {line.device for line in report.backends} == {"cpu", "cuda"}
+        assert {line.device_type for line in report.backends} == {"cpu", "cuda"}
         assert "cuda:0         Card, 8.0 GiB, 6.0 free, compute capability 7.5, no bf16" in doctor.render(report)
 
     def test_a_gpu_that_does_not_answer(self, tmp_path, monkeypatch):

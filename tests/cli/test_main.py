@@ -1,6 +1,7 @@
 """The command line itself: its table, its help, and how each kind of error ends."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,7 @@ class TestHelp:
             "srun",
             "--auto_resume",
             "--force_yml",
+            "null for none",
             "--debug",
         ):
             assert words in text
@@ -139,11 +141,30 @@ class TestErrors:
 
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
     def test_disk_full(self, capsys, command, number):
-        command(OSError(number, "full", "experiments/a.pth"))
+        command(OSError(number, "Disk quota exceeded", "experiments/a.pth"))
         assert cli.main(["fail"]) == 1
-        assert capsys.readouterr().err == "error: no space left on the disk, writing experiments/a.pth; free some\n"
+        assert capsys.readouterr().err == "error: experiments/a.pth: Disk quota exceeded; make room\n"
+        command(OSError(number, "full"))
+        assert cli.main(["fail"]) == 1
+        assert capsys.readouterr().err == "error: no space left on the disk; make room\n"
 
-    @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no"), ValueError("a fault of ours")])
+    @pytest.mark.parametrize(
+        ("number", "message"),
+        [
+            (errno.EACCES, "Permission denied; mend its permissions or use another folder"),
+            (errno.EPERM, "Operation not permitted; mend its permissions or use another folder"),
+            (errno.EROFS, "Read-only file system; use a folder that can be written"),
+            (errno.ENOTDIR, "Not a directory; move the file in its way"),
+            (errno.EEXIST, "File exists; move what lies there"),
+            (errno.EIO, "Input/output error; mend that"),
+        ],
+    )
+    def test_a_file_that_cannot_be_used(self, capsys, command, number, message):
+        command(OSError(number, os.strerror(number), "experiments/trial"))
+        assert cli.main(["fail"]) == 1
+        assert capsys.readouterr().err == f"error: experiments/trial: {message}\n"
+
+    @pytest.mark.parametrize("error", [ConnectionError(errno.EPIPE, "no"), ValueError("a fault of ours")])
     def test_others_keep_their_traceback(self, command, error):
         command(error)
         with pytest.raises(type(error)):

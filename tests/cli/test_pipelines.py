@@ -1,5 +1,6 @@
 """``train`` and ``test``: BasicSR's stock pipelines, with stock classes on tiny images."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -116,6 +117,11 @@ class TestErrors:
         [
             (["--force_yml", "train:total_itr=1"], "unknown key 'total_itr' in train; did you mean 'total_iter'?"),
             (["--force_yml", "network_g:type=EDSRR"], "no network named 'EDSRR' is registered; did you mean 'EDSR'?"),
+            (
+                ["--force_yml", "network_g:num_feat=x"],
+                "with --force_yml: network_g: EDSR cannot be built",
+            ),
+            (["--force_yml", "val:metrics:psnr:crop_border=x"], "val.metrics.psnr.crop_border: expected an integer"),
             (["--force_yml", "path:pretrain_network_g=no.pth"], "path.pretrain_network_g: no such file: no.pth"),
             (["--launcher", "pytorch"], "RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT not set; start the command with"),
         ],
@@ -129,6 +135,33 @@ class TestErrors:
         assert message in error
         assert error.count("\n") == 1
         assert not (workplace / "experiments").exists()
+
+    @pytest.mark.parametrize("lost", ["gt", "lq"])
+    def test_a_start_without_its_data_leaves_the_old_experiment_alone(self, workplace, capsys, lost):
+        weights = workplace / "experiments/trial/models/net_g_latest.pth"
+        weights.parent.mkdir(parents=True)
+        weights.write_text("precious")
+        (workplace / lost).rename(workplace / "elsewhere")
+        assert cli.main(TRAIN) == 1
+        assert capsys.readouterr().err.endswith(f"error: {lost}: No such file or directory; check the path\n")
+        assert weights.read_text() == "precious"
+        assert [path.name for path in (workplace / "experiments").iterdir()] == ["trial"]
+
+    @pytest.mark.parametrize(("command", "folder"), [("train", "experiments"), ("test", "results")])
+    def test_a_folder_that_cannot_be_written(self, workplace, capsys, monkeypatch, command, folder):
+        weights = workplace / "experiments/trial/models/net_g_latest.pth"
+        if command == "test":
+            weights.parent.mkdir(parents=True)
+            weights.touch()
+
+        def refuse(path, *_):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+        monkeypatch.setattr(os, "mkdir", refuse)
+        assert cli.main([command, "-opt", f"options/{command}_trial.yml"]) == 1
+        assert capsys.readouterr().err == (
+            f"error: {workplace / folder}: Permission denied; mend its permissions or use another folder\n"
+        )
 
     @pytest.mark.parametrize(
         ("states", "kept"),

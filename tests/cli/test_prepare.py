@@ -1,6 +1,8 @@
 """`basicsr prepare` as it is called."""
 
 import argparse
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -108,6 +110,19 @@ def test_ctrl_c_says_what_is_kept(frames, call, monkeypatch):
     assert status == 130
     assert err[-1].startswith("interrupted: what is done is kept in datasets/clips/train_GT.lmdb.partial and ")
     assert err[-1].endswith("; to go on give the same command again")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_written(frames, call, monkeypatch, number):
+    def refuse(path, *_):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    status, _, err = call("clips", frames)
+    assert status == 1
+    assert len(err) == 1
+    assert err[0].startswith(f"error: datasets/clips/train_GT.lmdb.partial: {os.strerror(number)}; ")
+    assert err[0].endswith(" and run the same command again, nothing was written")
 
 
 def test_sample(call, tmp_path, monkeypatch):

@@ -45,6 +45,45 @@ class TestCheck:
         assert checked == 5000
         assert type(checked) is int
 
+    @pytest.mark.parametrize(
+        ("path", "value", "expected"),
+        [
+            ("manual_seed", 1e1, 10),
+            ("scale", 4.0, 4),
+            ("network_g:dim", 16.0, 16),
+            ("network_g:scale", 2.0, 2),
+            ("train:total_iter", 1e2, 100),
+            ("train:pixel_opt:loss_weight", 2, 2.0),
+            ("val:metrics:psnr:crop_border", 4.0, 4),
+            ("datasets:train:gt_size", 64.0, 64),
+        ],
+    )
+    def test_numbers_become_what_is_asked_for(self, options, path, value, expected):
+        checked = config.check(change(options, path, value), "a.yml", True)
+        for key in path.split(":"):
+            checked = checked[key]
+        assert checked == expected
+        assert type(checked) is type(expected)
+
+    def test_the_scale_of_the_datasets(self, options):
+        assert type(config.check(options | {"scale": 4.0}, "a.yml", True)["datasets"]["val"]["scale"]) is int
+
+    @pytest.mark.parametrize(
+        "path", ["path:pretrain_network_g", "path:resume_state", "network_g:spynet_path", "datasets:val:dataroot_gt"]
+    )
+    def test_the_home_folder(self, options, path, monkeypatch):
+        monkeypatch.setenv("HOME", "/home/me")
+        checked = config.check(change(options, path, "~/a/b"), "a.yml", True)
+        for key in path.split(":"):
+            checked = checked[key]
+        assert checked == "/home/me/a/b"
+
+    def test_the_home_folder_in_sections_without_structure(self, stock_options, monkeypatch):
+        monkeypatch.setenv("HOME", "/home/me")
+        stock_options["datasets"]["train"] |= {"meta_info_file": "~/meta.txt", "dataroot_gt": ["~/a", "b~/"]}
+        train = config.check(stock_options, "a.yml", True)["datasets"]["train"]
+        assert (train["meta_info_file"], train["dataroot_gt"]) == ("/home/me/meta.txt", ["/home/me/a", "b~/"])
+
     def test_leaves_its_input_alone(self, options):
         before = copy.deepcopy(options)
         config.check(options, "a.yml", True)
@@ -144,6 +183,82 @@ class TestCheck:
     )
     def test_refuses_among_stock_classes(self, stock_options, path, value, message):
         assert message in message_of(change(stock_options, path, value))
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"embed_dim": 15}, "VSRM cannot be built from these values: embed_dim is 15; it must be even"),
+            ({"embed_dim": 0}, "VSRM cannot be built from these values: embed_dim is 0; it must be at least 1"),
+            ({"d_state": 0}, "VSRM cannot be built from these values: d_state is 0; it must be at least 1"),
+            (
+                {"checkpoint": ["foo"]},
+                "VSRM cannot be built from these values: checkpoint: no branch foo; the branches are backward_1, ",
+            ),
+            ({"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": "x"}, "EDSR cannot be built from these va"),
+            ({"type": "Bicubic", "scale": 0}, "Bicubic cannot be built from these values: scale is 0; it must be at l"),
+        ],
+    )
+    def test_refuses_networks_that_cannot_be_built(self, options, values, message):
+        options["network_g"] = {"type": "VSRM", "num_damb": 1, "num_s2tmb": 1} if "type" not in values else {}
+        options["network_g"] |= values
+        assert f"a.yml: network_g: {message}" in message_of(options)
+
+    def test_refuses_losses_that_cannot_be_built(self, options):
+        options["train"]["pixel_opt"] = {"type": "L1Loss", "reduction": "average"}
+        assert message_of(options).startswith(
+            "a.yml: train.pixel_opt: L1Loss cannot be built from these values: Unsupported reduction mode: average."
+        )
+
+    def test_networks_are_tried_without_their_files(self, options, capsys, caplog):
+        options["network_g"] = {"type": "BasicVSR", "num_feat": 8, "num_block": 1, "spynet_path": "no.pth"}
+        assert config.check(options, "a.yml", True)["network_g"] == options["network_g"]
+        options["network_g"] = {"type": "VSRM", "embed_dim": 8, "num_damb": 1, "num_s2tmb": 1}
+        config.check(options, "a.yml", True)
+        assert not caplog.records
+        assert capsys.readouterr() == ("", "")
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"test_y_chanel": True}, ": unknown key 'test_y_chanel'; did you mean 'test_y_channel'?"),
+            ({"crop_bordr": 0}, ": unknown key 'crop_bordr'; did you mean 'crop_border'?"),
+            ({"img2": 0}, ": unknown key 'img2'"),
+            ({"crop_border": "abc"}, ".crop_border: expected an integer, got 'abc'"),
+            ({"crop_border": ...}, ": missing key 'crop_border' (an integer)"),
+            ({"test_y_channel": 1}, ".test_y_channel: expected true or false, got 1"),
+            ({"input_order": "CWH"}, ".input_order: expected one of HWC, CHW, got 'CWH'"),
+            ({"better": "more"}, ".better: expected one of higher, lower, got 'more'"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["calculate_psnr", "calculate_ssim"])
+    def test_refuses_misspelt_metrics(self, options, kind, values, message):
+        """Their functions end in **kwargs."""
+        metric = {"type": kind, "crop_border": 0} | values
+        options["val"]["metrics"] = {"mine": {key: value for key, value in metric.items() if value is not ...}}
+        assert f"a.yml: val.metrics.mine{message}" in message_of(options)
+
+    def test_metrics_are_handed_what_the_file_gives(self, options):
+        options["val"]["metrics"] = {
+            "niqe": {"type": "calculate_niqe", "crop_border": 0, "convert_to": "gray", "better": "lower"}
+        }
+        assert config.check(options, "a.yml", True)["val"]["metrics"] == options["val"]["metrics"]
+
+    def test_refuses_two_validation_sets_of_one_name(self, options):
+        options["datasets"]["val_2"] = dict(options["datasets"]["val"])
+        assert message_of(options) == (
+            "a.yml: datasets.val_2.name: datasets.val is named 'Held out', too, and their results would overwrite each "
+            "other; give it another name"
+        )
+
+    def test_refuses_two_test_sets_of_one_name(self, options):
+        options["datasets"] = {key: {"name": "Vid4", "type": "DummyClips"} for key in ("test_1", "test_2")}
+        assert "a.yml: datasets.test_2.name: datasets.test_1 is named 'Vid4', too" in message_of(
+            options, is_train=False
+        )
+
+    def test_training_and_validation_may_share_a_name(self, options):
+        options["datasets"]["val"]["name"] = options["datasets"]["train"]["name"]
+        config.check(options, "a.yml", True)
 
     def test_refuses_to_test_on_training_data(self, options):
         assert "a.yml: datasets.train: not a phase of this command" in message_of(options, is_train=False)

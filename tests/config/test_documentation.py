@@ -27,12 +27,12 @@ class TestReference:
             "| key | type | default | meaning |\n"
             "|---|---|---|---|\n"
             "| `kind` | one of off, bf16 | `off` |  |\n"
-            "| `inner` | a section or ~ | `~` |  |\n"
+            "| `inner` | a section or null | `null` |  |\n"
             "| `inner.lr` | a number | required | learning rate |\n"
             "| `inner.betas` | a list of 2 values | `[0.9, 0.99]` | decays \\| of both means |\n"
             "| `steps` | a list (an integer each) | `[]` | steps |\n"
             "| `flag` | true or false | `false` |  |\n"
-            "| `extra` | a section or ~ | `~` |  |\n"
+            "| `extra` | a section or null | `null` |  |\n"
         )
 
 

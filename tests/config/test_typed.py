@@ -75,7 +75,7 @@ class TestParse:
             ({"steps": 3, "periods": 5}, f"{WHERE}.periods: expected a list (an integer each), got 5"),
             ({"steps": 3, "periods": [1, "x"]}, f"{WHERE}.periods[1]: expected an integer, got 'x'"),
             ({"steps": 3, "extra": {"x": "y"}}, f"{WHERE}.extra.x: expected a number, got 'y'"),
-            ({"steps": 3, "extra": [1]}, f"{WHERE}.extra: expected a section or ~, got [1]"),
+            ({"steps": 3, "extra": [1]}, f"{WHERE}.extra: expected a section or null, got [1]"),
             ({"steps": 3, "gpus": "all"}, f"{WHERE}.gpus: expected an integer or auto, got 'all'"),
             ({"steps": 3, "checkpoint": "x"}, "expected true or false or a list (a string each), got 'x'"),
             ({"steps": 3, "optimizer": {"lr": 1}}, f"{WHERE}.optimizer: missing key 'type' (one of Adam, AdamW)"),
@@ -98,6 +98,23 @@ class TestParse:
             config.parse(Section, values, WHERE)
         assert message in str(error.value)
         assert "\n" not in str(error.value)
+
+
+class TestOption:
+    @dataclass
+    class Options:
+        steps: int = config.option("steps")
+        name: str | None = config.option("name", None)
+        clips: list[str] = config.option("clips", ["a"])
+
+    def test_without_a_default_it_is_required(self):
+        with pytest.raises(OptionError, match=r"missing key 'steps' \(an integer\)"):
+            config.parse(self.Options, {}, WHERE)
+
+    def test_defaults_are_copied(self):
+        first, second = self.Options(1), self.Options(2)
+        assert (first.name, first.clips) == (None, ["a"])
+        assert first.clips is not second.clips
 
 
 class Network:
@@ -127,7 +144,7 @@ class TestCheckArguments:
             (Network, {"dim": 8, "self": 2}, f"{WHERE}: unknown key 'self'"),
             (Network, {"dim": "8"}, f"{WHERE}.dim: expected an integer, got '8'"),
             (Network, {"dim": 8, "scale": 3}, f"{WHERE}.scale: expected one of 2, 4, got 3"),
-            (Network, {"dim": 8, "path": 3}, f"{WHERE}.path: expected a string or ~, got 3"),
+            (Network, {"dim": 8, "path": 3}, f"{WHERE}.path: expected a string or null, got 3"),
             (Network, {}, f"{WHERE}: missing key 'dim'"),
             (Untyped, {"num_feats": 1}, f"{WHERE}: unknown key 'num_feats'; did you mean 'num_feat'?"),
             (catch_all, {"other": 1}, f"{WHERE}: missing key 'crop_border'"),

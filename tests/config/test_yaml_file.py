@@ -8,6 +8,7 @@ from vsrm_arch.config import OptionError
 
 def write(folder, text, name="a.yml"):
     path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -96,12 +97,18 @@ class TestLoadYaml:
         assert not pwned.exists()
 
     def test_a_missing_file_names_its_neighbours(self, tmp_path):
-        (tmp_path / "options").mkdir()
         write(tmp_path, "a: 1\n", "options/train_VSRM_REDS.yml")
         with pytest.raises(OptionError, match=r"train_VSRM_RED\.yml: no such option file; .*train_VSRM_REDS\.yml"):
             config.load_yaml(tmp_path / "options" / "train_VSRM_RED.yml")
         with pytest.raises(OptionError, match=r"no such option file; .*train_VSRM_REDS\.yml"):
             config.load_yaml(tmp_path / "option" / "train_VSRM_RED.yml")
+
+    def test_a_missing_file_of_a_folder_below(self, tmp_path, monkeypatch):
+        for name in (".hidden.yml", ".folder/train.yml", "clone/options/sample/train.yml", "a.yml", "b.yml"):
+            write(tmp_path, "a: 1\n", name)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(OptionError, match=r"no such option file; there is clone/options/sample/train\.yml and"):
+            config.load_yaml("options/sample/train.yml")
 
     def test_a_missing_file_without_neighbours(self, tmp_path):
         with pytest.raises(OptionError, match=r"nor is there any \*\.yml in or below"):

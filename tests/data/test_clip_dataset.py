@@ -300,6 +300,8 @@ def fails(match):
         ({"num_frame": 6}, "clip b of .* has 5 frames, num_frame and interval_list need 6; .*`pad: reflect`"),
         ({"interval_list": [1, 3]}, "clip b of .* has 5 frames, num_frame and interval_list need 7"),
         ({"clips": ["a", "z"]}, "has no clip z, which the options name; it has a, b"),
+        ({"exclude_clips": ["clip_a"]}, "exclude_clips: .*gt.lmdb has no clip clip_a; known: a, b"),
+        ({"clips": ["a"], "exclude_clips": ["b"]}, "exclude_clips: the list of clips has no clip b; known: a"),
         ({"exclude_clips": ["a", "b"]}, "no clip of .* is left; see clips, exclude_clips"),
         ({"meta_info_file": "nowhere.txt"}, "meta_info_file nowhere.txt does not exist"),
         ({"io_backend": {"type": "disk"}}, "io_backend says disk, but .*gt.lmdb is an LMDB"),

@@ -140,6 +140,24 @@ def test_restart_in_the_middle_of_a_video(tmp_path, noise_frame, monkeypatch):
     assert all((frame[..., ::-1] == noise_frame(i, 16, 16)).all() for i, frame in enumerate(made))
 
 
+def test_a_finished_set_that_lost_frames_keeps_its_list(tmp_path, write_clip):
+    write_clip(tmp_path / "in/a", 3, 16, 16)
+    prepare_clips([tmp_path / "in"], tmp_path / "out", test=True, workers=1)
+    before = (tmp_path / "out/meta_info_out_test_GT.txt").read_text()
+    (tmp_path / "out/GT/a/00000001.png").unlink()
+    with fails("out/GT holds 2 frames, but 3 were written; use --force to make it again"):
+        prepare_clips([tmp_path / "in"], tmp_path / "out", test=True, workers=1)
+    assert (tmp_path / "out/meta_info_out_test_GT.txt").read_text() == before == "a 3 (16,16,3)\n"
+
+
+def test_a_video_replaced_under_its_name(tmp_path, noise_frame):
+    write_video(tmp_path / "film.mkv", [noise_frame(i, 16, 16) for i in range(2)])
+    prepare_clips([tmp_path / "film.mkv"], tmp_path / "out", workers=1)
+    write_video(tmp_path / "film.mkv", [noise_frame(i + 5, 16, 16) for i in range(2)])
+    with fails("train_GT.lmdb is there already and was not made from the same data"):
+        prepare_clips([tmp_path / "film.mkv"], tmp_path / "out", workers=1)
+
+
 def fails(match):
     return pytest.raises(UserError, match=f"^[^\n]*{match}[^\n]*$")
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import lmdb
@@ -152,7 +154,9 @@ def test_a_short_write_of_lmdb_is_a_full_disk(clips, tmp_path, monkeypatch):
     _AfterPuts(monkeypatch, LmdbTarget, 9, lmdb.Error("mdb_txn_commit: Input/output error"))
     usage = namedtuple("usage", "free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**12))
-    with pytest.raises(lmdb.Error, match="Input/output error"):
+    with pytest.raises(
+        UserError, match=r"^[^\n]*broken: mdb_txn_commit: Input/output error; mend that .* is kept in [^\n]*partial$"
+    ):
         make(clips, tmp_path / "broken")
     _AfterPuts(monkeypatch, LmdbTarget, 9, lmdb.Error("mdb_txn_commit: Input/output error"))
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(1000))
@@ -163,9 +167,35 @@ def test_a_short_write_of_lmdb_is_a_full_disk(clips, tmp_path, monkeypatch):
 def test_folder_that_cannot_be_written(clips, tmp_path):
     (tmp_path / "out").write_text("a file in its place")
     with pytest.raises(
-        UserError, match=r"^[^\n]*out.*: (File exists|Not a directory); mend that and run the same command"
+        UserError,
+        match=r"^[^\n]*out.*: (File exists|Not a directory); move .* and run the same .* again, nothing was written$",
     ):
         make(clips, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", [LmdbTarget, FolderTarget])
+def test_read_only_folder(clips, tmp_path, monkeypatch, kind):
+    out = tmp_path / "out"
+    mkdir = Path.mkdir
+
+    def refuse(path, *args, **kwargs):
+        if out in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        mkdir(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(
+            UserError,
+            match=r"^[^\n]*out/gt[^\n]*\.partial: Permission denied; mend its permissions or use another folder "
+            r"and run the same command again, nothing was written$",
+        ):
+            make(clips, out, kind)
+    # What an earlier run has done is still there.
+    with monkeypatch.context() as patch:
+        _AfterPuts(patch, kind, 3, PermissionError(errno.EACCES, "Permission denied", "frame"))
+        with pytest.raises(UserError, match=r"^frame: Permission denied; .*, what is done is kept in .*gt.* and .*lq"):
+            make(clips, out, kind)
 
 
 def test_programming_errors_are_not_hidden(clips, tmp_path, monkeypatch):
@@ -224,7 +254,7 @@ def test_half_written_files_do_not_count(clips, tmp_path):
     gt = FolderTarget(tmp_path / "out/gt", recipe(clips, 4, None))
     gt.open()
     (gt.partial / "x").mkdir()
-    (gt.partial / "x/00000002.tmp").write_bytes(b"half")
+    (gt.partial / "x/.00000002.png.partial").write_bytes(b"half")
     assert make(clips, tmp_path / "out", FolderTarget) == expected
 
 
@@ -283,6 +313,106 @@ def test_a_partial_of_other_data(clips, tmp_path, monkeypatch):
     ):
         make(clips[:1], tmp_path / "out")
     assert make(clips[:1], tmp_path / "out", force=True) == make(clips[:1], tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", [LmdbTarget, FolderTarget])
+def test_a_finished_one_that_lost_frames(clips, tmp_path, kind):
+    expected = make(clips, tmp_path, kind)
+    if kind is LmdbTarget:
+        with lmdb.open(str(tmp_path / "gt.lmdb")) as environment, environment.begin(write=True) as transaction:
+            transaction.delete(b"x/00000003")
+    else:
+        (tmp_path / "gt/x/00000003.png").unlink()
+    with pytest.raises(
+        UserError, match=r"^[^\n]*gt(\.lmdb)? holds 9 frames, but 10 were written; use --force to make it again$"
+    ):
+        make(clips, tmp_path, kind)
+    assert make(clips, tmp_path, kind, force=True) == expected
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 5000)])
+def test_a_finished_lmdb_that_is_damaged(clips, tmp_path, damage):
+    expected = make(clips, tmp_path)
+    damage(tmp_path / "gt.lmdb/data.mdb")
+    with pytest.raises(UserError, match=r"^[^\n]*gt\.lmdb is damaged; use --force to make it again$"):
+        make(clips, tmp_path)
+    assert make(clips, tmp_path, force=True) == expected
+
+
+def test_completed_but_not_renamed(clips, tmp_path, monkeypatch):
+    expected = make(clips, tmp_path / "whole", FolderTarget)
+    with monkeypatch.context() as patch:
+
+        def killed(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr(targets, "replace_folder", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(clips, tmp_path / "out", FolderTarget)
+    assert make(clips, tmp_path / "out", FolderTarget) == expected
+
+
+@pytest.mark.parametrize("change", ["content", "time"])
+@pytest.mark.parametrize("kind", [LmdbTarget, FolderTarget])
+def test_a_source_frame_replaced_under_its_name(clips, tmp_path, noise_frame, kind, change):
+    make(clips, tmp_path, kind)
+    path = clips[1].folder / "f2.png"
+    before = path.stat()
+    if change == "content":
+        cv2.imwrite(str(path), np.zeros((30, 50, 3), np.uint8))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    else:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    again = [replace(clip) for clip in clips]
+    with pytest.raises(UserError, match=r"gt.* is there already and was not made from the same data; .*--force$"):
+        make(again, tmp_path, kind)
+
+
+def stop_halfway(clips, root, monkeypatch, force=False):
+    """Leaves a partial LMDB of several committed frames."""
+    with monkeypatch.context() as patch:
+        patch.setattr(targets, "_BATCH_BYTES", 1)
+        _AfterPuts(patch, LmdbTarget, 9, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            make(clips, root, force=force)
+    return root / "gt.lmdb.partial/data.mdb"
+
+
+def spoil(data):
+    """Overwrites all pages of an LMDB but those that lead to them."""
+    content = data.read_bytes()
+    data.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+
+
+@pytest.mark.parametrize(
+    "damage", [spoil, lambda data: data.write_bytes(b"anything" * 5000), lambda data: os.truncate(data, 9000)]
+)
+def test_a_partial_that_is_damaged(clips, tmp_path, monkeypatch, damage):
+    expected = make(clips, tmp_path / "whole")
+    damage(stop_halfway(clips, tmp_path / "out", monkeypatch))
+    with pytest.raises(
+        UserError, match=r"^the partial LMDB [^\n]*gt\.lmdb\.partial is damaged \([^\n]*\); delete it or use --force$"
+    ):
+        make(clips, tmp_path / "out")
+    assert make(clips, tmp_path / "out", force=True) == expected
+
+
+def test_damage_that_is_met_later(clips, tmp_path, monkeypatch):
+    def corrupted(*_, **__):
+        raise lmdb.CorruptedError("mdb_put: MDB_CORRUPTED: Located page was wrong type")
+
+    class Environment:
+        begin = corrupted
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(LmdbTarget, "_open", lambda self: (setattr(self, "_environment", Environment()), set())[1])
+    monkeypatch.setattr(LmdbTarget, "_pending", [(b"x", b"y")], raising=False)
+    with pytest.raises(UserError, match=r"partial is damaged \(mdb_put: MDB_CORRUPTED: .*\); delete it or use"):
+        make(clips, tmp_path / "out")
+    with pytest.raises(UserError, match=r"partial is damaged \(mdb_put: MDB_CORRUPTED: .*\); delete it$"):
+        make(clips, tmp_path / "out", force=True)
 
 
 # Bad input.

@@ -19,7 +19,7 @@ from vsrm_arch.data.sources import open_frames
 from vsrm_arch.errors import UserError
 
 # 21 of the 240 training clips hold REDS4's; BasicSR's data set wants clips of 100 frames.
-COUNTS = {"train": 21, "val": 1, "frames": 100}
+COUNTS = {"train": 21, "val": 1, "frames": 100, "size": (16, 24)}
 
 
 def frame(clip, index, scale):
@@ -117,6 +117,7 @@ def test_official_numbers():
     defaults = {name: p.default for name, p in inspect.signature(prepare_reds).parameters.items()}
     assert (defaults["train"], defaults["val"], defaults["frames"]) == (240, 30, 100)
     assert 240 + 30 - len(REDS4) == 266
+    assert defaults["size"] == (720, 1280)
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def small(official, tmp_path):
     return tmp_path / "in"
 
 
-SMALL = {"train": 2, "val": 1, "frames": 5}
+SMALL = {"train": 2, "val": 1, "frames": 5, "size": (16, 24)}
 
 
 def test_without_official_low_resolution_it_is_made(small, tmp_path, log):
@@ -163,6 +164,27 @@ def test_regrouped_already(small):
     assert all(clip.low_folder and clip.low_folder.is_dir() for clip in clips)
 
 
+def test_official_size(small):
+    counts = {name: value for name, value in SMALL.items() if name != "size"}
+    with pytest.raises(
+        UserError,
+        match=r"^[^\n]*train_sharp/000/00000000\.png is 24x16, expected 1280x720; is this the low [^\n]*$",
+    ):
+        find_reds(small, 4, **counts)
+    # The sizes of all clips are looked at before anything is written.
+    cv2.imwrite(str(small / "val_sharp/000/00000000.png"), frame(0, 0, 8))
+    with pytest.raises(UserError, match=r"val_sharp/000/00000000\.png is 48x32, expected 24x16; fetch the official"):
+        find_reds(small, 4, **SMALL)
+
+
+@pytest.mark.parametrize(("part", "target"), [("_bicubic/X4", "bicubic_with_val"), ("", "with_val")])
+def test_a_frame_replaced_under_its_name(small, tmp_path, part, target):
+    prepare_reds(small, tmp_path / "out", workers=1, **SMALL)
+    cv2.imwrite(str(small / f"train_sharp{part}/001/00000002.png"), frame(9, 9, 1 if part else 4))
+    with pytest.raises(UserError, match=rf"train_sharp_{target}\.lmdb is there already and was not made from the same"):
+        prepare_reds(small, tmp_path / "out", workers=1, **SMALL)
+
+
 def damage(root, action):
     if action == "no train":
         shutil.rmtree(root / "train_sharp")
@@ -176,6 +198,8 @@ def damage(root, action):
         (root / "train_sharp_bicubic/X4/001/00000004.png").unlink()
     elif action == "torn":
         (root / "train_sharp/001/00000002.png").write_bytes(b"torn")
+    elif action == "torn first":
+        (root / "train_sharp/001/00000000.png").write_bytes(b"torn")
     elif action == "odd":
         cv2.imwrite(str(root / "train_sharp/001/00000002.png"), frame(0, 0, 3))
 
@@ -193,6 +217,7 @@ def damage(root, action):
         ("no low frame", r"X4/001 lacks 1 of 5 frames, the first is 00000004\.png"),
         ("torn", r"train_sharp/001/00000002\.png is no readable image"),
         ("odd", r"train_sharp/001/00000002\.png has 18x12 pixels, its clip 24x16"),
+        ("torn first", r"train_sharp/001/00000000\.png is no readable image"),
     ],
 )
 def test_damaged(small, tmp_path, action, message):

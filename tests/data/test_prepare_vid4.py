@@ -8,13 +8,16 @@ from basicsr.data import build_dataset
 
 from vsrm_arch.data import VideoClipDataset
 from vsrm_arch.data.images import read_image
+from vsrm_arch.data.prepare import vid4 as module
 from vsrm_arch.data.prepare.vid4 import VID4, prepare_vid4
 from vsrm_arch.errors import UserError
 
 
 @pytest.fixture
-def original(tmp_path, write_clip, noise_frame):
-    for clip, count in VID4.items():
+def original(tmp_path, write_clip, noise_frame, monkeypatch):
+    """The four clips, with small frames."""
+    monkeypatch.setattr(module, "VID4", {clip: (count, (32, 34)) for clip, (count, _) in VID4.items()})
+    for clip, (count, _) in VID4.items():
         write_clip(tmp_path / "Vid4" / clip, count, 32, 34, name="Frame {:03d}.png", image=noise_frame)
     return tmp_path / "Vid4"
 
@@ -58,6 +61,28 @@ def test_missing_frame(original, tmp_path):
     (original / "walk/Frame 007.png").unlink()
     with pytest.raises(UserError, match=r"^.*walk has 46 frames, Vid4's walk has 47; fetch it again$"):
         prepare_vid4(original, tmp_path / "datasets")
+
+
+def test_official_sizes(tmp_path, write_clip):
+    for clip, (count, (height, width)) in VID4.items():
+        write_clip(tmp_path / "low" / clip, count, height // 4, width // 4)
+        write_clip(tmp_path / "high" / clip, count, 4, 4)
+        write_clip(tmp_path / "high" / clip, 1, height, width + 4)
+    for clip, size, expected in (("calendar", "180x144", "720x576"), ("walk", "180x120", "720x480")):
+        with pytest.raises(
+            UserError,
+            match=rf"^[^\n]*low/{clip}/00000000\.png is {size}, expected {expected}; is this the low resolution\? \(",
+        ):
+            prepare_vid4(tmp_path / "low", tmp_path / "datasets", clips=[clip])
+    with pytest.raises(UserError, match="png is 708x576, expected 704x576; fetch the official frames"):
+        prepare_vid4(tmp_path / "high", tmp_path / "datasets", clips=["city"])
+    assert not (tmp_path / "datasets").exists()
+
+
+@pytest.mark.data
+def test_real_low_resolution_is_no_ground_truth(vsrm_data, tmp_path):
+    with pytest.raises(UserError, match=r"BIx4/calendar/.* is 180x144, expected 720x576; is this the low resolution"):
+        prepare_vid4(vsrm_data / "Vid4/BIx4", tmp_path)
 
 
 @pytest.mark.data

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from basicsr.data import build_dataset
 from vsrm_arch.data import VideoClipDataset
 from vsrm_arch.data.bicubic import downscale
 from vsrm_arch.data.images import read_image
-from vsrm_arch.data.prepare.vimeo90k import prepare_vimeo90k
+from vsrm_arch.data.prepare import vimeo90k
+from vsrm_arch.data.prepare.vimeo90k import find_vimeo90k
 from vsrm_arch.data.sources import open_frames
 from vsrm_arch.errors import UserError
 
+prepare_vimeo90k = partial(vimeo90k.prepare_vimeo90k, size=(32, 48))
 TRAIN, TEST = ["00001/0001", "00001/0003", "00002/0001"], ["00001/0002", "00003/0001"]
 
 
@@ -137,4 +140,19 @@ def test_incomplete(septuplets, tmp_path, missing, message):
     path = septuplets / missing
     path.rename(tmp_path / "away")
     with pytest.raises(UserError, match=f"^[^\n]*{message}[^\n]*$"):
+        prepare_vimeo90k(septuplets, tmp_path / "datasets", workers=1)
+
+
+def test_official_size(septuplets, tmp_path):
+    message = r"^[^\n]*00001/0001/im1\.png is 48x32, expected 448x256; is this the low resolution\?[^\n]*$"
+    with pytest.raises(UserError, match=message):
+        find_vimeo90k(septuplets, "sep_trainlist.txt")
+    with pytest.raises(UserError, match=message):
+        vimeo90k.prepare_vimeo90k(septuplets, tmp_path / "datasets")
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_a_later_septuplet_of_another_size(septuplets, tmp_path, write_clip):
+    write_clip(septuplets / "sequences/00002/0001", 8, 16, 24, name="im{}.png")
+    with pytest.raises(UserError, match=r"00002/0001/im1\.png has 24x16 pixels, its clip 48x32"):
         prepare_vimeo90k(septuplets, tmp_path / "datasets", workers=1)

@@ -3,6 +3,7 @@
 import errno
 import logging
 import multiprocessing
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -147,6 +148,45 @@ def test_made_once(tmp_path, quick, log):
     assert not [path for path in tmp_path.iterdir() if path.is_dir() and path.name != "sample"]
 
 
+class TestForce:
+    """The old sample is there, under its name or beside it, whatever happens to the new one."""
+
+    @pytest.fixture
+    def old(self, tmp_path, quick):
+        ensure_sample(tmp_path / "sample")
+        (tmp_path / "sample/old").touch()
+        return tmp_path / "sample"
+
+    @staticmethod
+    def fail_at_the_second_rename(monkeypatch, error):
+        rename = Path.rename
+
+        def failing(path, target):
+            if target.name == "sample" and path.name != "sample.old":
+                raise error
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", failing)
+
+    def test_the_second_rename_fails(self, old, monkeypatch):
+        self.fail_at_the_second_rename(monkeypatch, PermissionError(errno.EACCES, "Permission denied", str(old)))
+        with pytest.raises(UserError, match=r"sample: Permission denied; mend its permissions .* nothing is kept"):
+            ensure_sample(old, force=True)
+        assert (old / "old").is_file()
+        assert sorted(path.name for path in old.parent.iterdir()) == [".sample.lock", "sample"]
+
+    def test_killed_between_the_renames(self, old, monkeypatch):
+        # What a kill leaves is what an error leaves that nobody catches.
+        with monkeypatch.context() as patch:
+            self.fail_at_the_second_rename(patch, KeyboardInterrupt())
+            with pytest.raises(KeyboardInterrupt):
+                ensure_sample(old, force=True)
+        assert (old.with_name("sample.old") / "old").is_file()
+        ensure_sample(old, force=True)
+        assert sorted(path.name for path in old.parent.iterdir()) == [".sample.lock", "sample"]
+        assert not (old / "old").exists()
+
+
 def _make_and_report(root, queue):
     count = []
     whole = sample.prepare_sample
@@ -191,7 +231,7 @@ def test_without_locks_the_first_to_finish_wins(tmp_path, quick, monkeypatch):
 
 def test_place_that_cannot_be_written(tmp_path):
     (tmp_path / "datasets").write_text("a file in its place")
-    with pytest.raises(UserError, match=r"^[^\n]*datasets: (File exists|Not a directory); mend that"):
+    with pytest.raises(UserError, match=r"^[^\n]*datasets: (File exists|Not a directory); move "):
         ensure_sample(tmp_path / "datasets/sample")
 
 

@@ -144,6 +144,15 @@ def test_lmdb_truncated_while_in_use(lmdb_pair):
         source.read("a", [11])
 
 
+def test_damaged_pages(lmdb_pair):
+    source = open_frames(lmdb_pair / "gt.lmdb")
+    data = lmdb_pair / "gt.lmdb/data.mdb"
+    content = data.read_bytes()
+    data.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    with fails(r"gt\.lmdb is damaged \(.*MDB_CORRUPTED.*\); copy it again or make it with `basicsr prepare`"):
+        source.read("a", [3])
+
+
 def test_lmdb_without_meta_info(lmdb_pair):
     (lmdb_pair / "gt.lmdb/meta_info.txt").unlink()
     with fails("gt.lmdb has no meta_info.txt"):
@@ -195,3 +204,11 @@ def test_sizes_differ_within_a_clip(pair, coded_frame):
     cv2.imwrite(str(pair / "gt/a/00000003.png"), coded_frame(3, 8, 13, 4))
     with fails("00000003.png has 52x32 pixels, but .*00000002.png has 48x32; the frames of a clip must have one size"):
         open_frames(pair / "gt").read("a", [2, 3])
+
+
+def test_a_folder_of_databases_is_no_set_of_frames(tmp_path):
+    for name in ("val_GT", "train_GT"):
+        (tmp_path / f"{name}.lmdb").mkdir()
+    (tmp_path / "val" / "clip").mkdir(parents=True)
+    with fails(f"{tmp_path} holds several sets of frames; name one of them: .*train_GT.lmdb, .*val_GT.lmdb"):
+        open_frames(tmp_path)

@@ -4,8 +4,8 @@ Reads lines of JSON: a list of runs, each with a folder, flags, an environment a
 go on at the same time, each in a process forked off this one, which has done the slow imports already; then a line with
 their exit statuses is written.
 
-A run writes the losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends it, as kill -9 does,
-before iteration 5; TINY_KILL=write:3 in the middle of the third checkpoint file.
+A run writes the clips and losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends it, as kill
+-9 does, before iteration 5; TINY_KILL=write:3 in the middle of the third file that is written whole or not at all.
 """
 
 import json
@@ -18,8 +18,9 @@ from pathlib import Path
 import tiny  # noqa: F401
 from basicsr.train import train_pipeline
 
+from vsrm_arch import files
 from vsrm_arch.errors import UserError
-from vsrm_arch.models import RecurrentVSRModel, atomic
+from vsrm_arch.models import RecurrentVSRModel
 
 
 def write_losses():
@@ -29,7 +30,8 @@ def write_losses():
         optimize(self, current_iter)
         if self.opt["rank"] == 0:
             with Path("losses.jsonl").open("a") as file:
-                file.write(json.dumps({"iteration": current_iter} | self.log_dict) + "\n")
+                line = {"iteration": current_iter, "clips": self.keys, "losses": self.log_dict}
+                file.write(json.dumps(line) + "\n")
 
     RecurrentVSRModel.optimize_parameters = optimize_and_write
 
@@ -55,8 +57,8 @@ def kill_as_told():
                 os.kill(os.getpid(), signal.SIGKILL)
             fsync(descriptor)
 
-        atomic.os.fsync = sync_or_die
-        atomic._sync_folder = lambda folder: None
+        files.os.fsync = sync_or_die
+        files._sync_folder = lambda folder: None
 
 
 def run(job):

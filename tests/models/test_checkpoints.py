@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 import random
@@ -14,7 +15,6 @@ from torch import nn
 from vsrm_arch import __version__
 from vsrm_arch.errors import UserError
 from vsrm_arch.models import checkpoints, load_resume_state
-from vsrm_arch.models.atomic import atomic_write, remove_partial_files
 from vsrm_arch.models.random_states import random_states, restore_random_states
 
 
@@ -47,31 +47,7 @@ def experiment(build, tmp_path):
     return resumption
 
 
-class TestAtomicWrite:
-    def test_content_is_replaced_whole(self, tmp_path):
-        path = tmp_path / "a.pth"
-        path.write_bytes(b"old")
-        with atomic_write(path) as file:
-            file.write(b"new")
-            assert path.read_bytes() == b"old"
-        assert path.read_bytes() == b"new"
-        assert list(tmp_path.iterdir()) == [path]
-
-    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-    def test_old_content_stays_after_an_error(self, tmp_path, error):
-        path = tmp_path / "a.pth"
-        path.write_bytes(b"old")
-
-        def write_half():
-            with atomic_write(path) as file:
-                file.write(b"new")
-                raise error
-
-        with pytest.raises(error):
-            write_half()
-        assert path.read_bytes() == b"old"
-        assert list(tmp_path.iterdir()) == [path]
-
+class TestWrite:
     def test_full_disk(self, tmp_path):
         """A limit on the size of files stands for the full disk: the system refuses the write in the same way."""
         path = tmp_path / "a.pth"
@@ -80,7 +56,7 @@ class TestAtomicWrite:
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
         try:
-            with pytest.raises(UserError, match=r"cannot write .*a.pth: File too large; .* intact: make room"):
+            with pytest.raises(UserError, match=r"cannot write .*a.pth: File too large; .* intact: mend that, then"):
                 checkpoints.write(path, {"params": {"a": torch.zeros(100_000)}})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -89,14 +65,16 @@ class TestAtomicWrite:
         assert list(tmp_path.iterdir()) == [path]
 
     def test_missing_folder(self, tmp_path):
-        with pytest.raises(UserError, match=r"cannot write .*: No such file or directory;"):
+        with pytest.raises(UserError, match=r"cannot write .*: No such file or directory; .* intact: check the path,"):
             checkpoints.write(tmp_path / "nowhere" / "a.pth", {})
 
-    def test_left_overs_are_removed(self, tmp_path):
-        (tmp_path / ".6.state.partial").write_bytes(b"half")
-        (tmp_path / "4.state").write_bytes(b"whole")
-        remove_partial_files([tmp_path, tmp_path / "nowhere"])
-        assert [path.name for path in tmp_path.iterdir()] == ["4.state"]
+    def test_a_folder_that_is_read_only(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr("pathlib.Path.open", refuse)
+        with pytest.raises(UserError, match=r"^cannot write .*a.pth: Permission denied; .* mend its permissions"):
+            checkpoints.write(tmp_path / "a.pth", {})
 
 
 def test_random_states_are_restored():
@@ -161,6 +139,30 @@ class TestNetworkFile:
         assert same(source, model.net_g)
         assert same(source, model.net_g_ema)
 
+    @pytest.mark.parametrize("is_train", [True, False])
+    def test_a_file_without_averaged_weights(self, build, tmp_path, is_train):
+        source = tiny.TinyVSR()
+        torch.save({"params": source.state_dict()}, tmp_path / "params.pth")
+        model = build(is_train, path={"pretrain_network_g": str(tmp_path / "params.pth")})
+        assert same(source, model.net_g)
+        assert model.net_g_ema is None or same(source, model.net_g_ema)
+
+    def test_averaged_weights_start_from_the_key_given(self, build, tmp_path):
+        source, other = tiny.TinyVSR(), tiny.TinyVSR()
+        torch.save({"params": other.state_dict(), "mine": source.state_dict()}, tmp_path / "mine.pth")
+        model = build(path={"pretrain_network_g": str(tmp_path / "mine.pth"), "param_key_g": "mine"})
+        assert same(source, model.net_g)
+        assert same(source, model.net_g_ema)
+
+    @pytest.mark.parametrize("is_train", [True, False])
+    @pytest.mark.parametrize("key", ["params_eam", "params_ema"])
+    def test_no_other_weights_are_taken_than_those_asked_for(self, build, tmp_path, is_train, key):
+        path = tmp_path / "net.pth"
+        torch.save({"params": tiny.TinyVSR().state_dict(), "metadata": {}}, path)
+        message = f"path.param_key_g: {path} has no {key}; it has params, metadata: set param_key_g to one of them"
+        with pytest.raises(UserError, match=re.escape(message)):
+            build(is_train, path={"pretrain_network_g": str(path), "param_key_g": key})
+
     def test_what_fits_is_loaded(self, build, tmp_path, caplog):
         source = tiny.TinyVSR(channels=5)
         torch.save({"params": source.state_dict()}, tmp_path / "other.pth")
@@ -194,7 +196,7 @@ BAD_FILES = [
     (
         {"params": nn.ModuleDict({"other": nn.Conv2d(3, 4, 3)}).state_dict()},
         "does not fit the network TinyVSR: 5 weights missing (calls, first.weight, first.bias, …); 2 weights not in "
-        "the network (other.weight, other.bias). Set network_g accordingly, or strict_load_g: false",
+        "the network (other.weight, other.bias). Set network_g accordingly, or load what fits by",
     ),
     (
         {"params": {}, "metadata": {"network": {"type": "VSRM", "embed_dim": 72}}},
@@ -261,9 +263,18 @@ class TestResume:
         model.resume_training(state)
         assert (torch.rand(1), random.random()) == first
 
-    def test_nothing_to_resume(self, tmp_path):
+    def test_nothing_to_resume(self, tmp_path, caplog):
         assert load_resume_state(tiny.model_options(tmp_path)) is None
+        assert not caplog.messages
         assert load_resume_state(tiny.model_options(tmp_path) | {"auto_resume": True}) is None
+        folder = tmp_path / "experiments/tiny"
+        assert caplog.messages == [f"--auto_resume: {folder} holds no training state: starting afresh"]
+
+    def test_nothing_to_resume_but_an_experiment_moved_aside(self, tmp_path, caplog):
+        archived = tmp_path / "experiments/tiny_archived_20260101_000000"
+        archived.mkdir(parents=True)
+        load_resume_state(tiny.model_options(tmp_path) | {"auto_resume": True})
+        assert caplog.messages[0].endswith(f": starting afresh; to go on with {archived}, move it back first")
 
     def test_named_state(self, experiment, tmp_path):
         opt = experiment(resume_state=str(tmp_path / "experiments/tiny/training_states/4.state"))

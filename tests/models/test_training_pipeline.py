@@ -57,8 +57,17 @@ def free_port():
 
 def losses(folder):
     """Iteration → losses, of the last run in a folder."""
+    return {iteration: line["losses"] for iteration, line in _lines(folder)}
+
+
+def clips(folder):
+    """Iteration → the names of its clips."""
+    return {iteration: line["clips"] for iteration, line in _lines(folder)}
+
+
+def _lines(folder):
     lines = map(json.loads, (folder / "losses.jsonl").read_text().splitlines())
-    return {line.pop("iteration"): line for line in lines}
+    return [(line.pop("iteration"), line) for line in lines]
 
 
 def final_state(folder):
@@ -75,49 +84,64 @@ def same(first, second):
     return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
 
 
-def one_clip():
-    """A resumed run starts its epoch anew, in the same order; with a single clip it sees the same data nevertheless."""
+def many_clips():
+    """Two epochs of five iterations, which end neither with a checkpoint nor with a kill."""
     options = tiny.file_options()
-    options["datasets"]["train"] |= {"num_clips": 1, "batch_size_per_gpu": 1}
+    options["datasets"]["train"] |= {"num_clips": 10}
     return options
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    statuses, texts = run(folder, options=one_clip())
+    statuses, texts = run(folder, options=many_clips())
     assert statuses == [0], texts
     return folder
 
 
-# The second iteration's checkpoint is writes 1 (network) and 2 (state), the fourth's 3 and 4; its validation writes the
-# best network and the scores, 5 and 6.
+# Write 1 is the copy of the option file. The second iteration's checkpoint is writes 2 (network) and 3 (state), the
+# fourth's 4 and 5; its validation writes the best network and the scores, 6 and 7.
 @pytest.mark.parametrize(
     ("kill", "resumes_at"),
     [
         ("iteration:6", 4),
-        ("write:1", 0),
         ("write:2", 0),
-        ("write:3", 2),
+        ("write:3", 0),
         ("write:4", 2),
-        ("write:5", 4),
+        ("write:5", 2),
         ("write:6", 4),
+        ("write:7", 4),
     ],
 )
 def test_killed_training_goes_on_to_the_same_weights(run, tmp_path, uninterrupted, kill, resumes_at):
-    statuses, texts = run(tmp_path, kill=kill, options=one_clip())
+    statuses, texts = run(tmp_path, kill=kill, options=many_clips())
     assert statuses == [-9], texts
     statuses, texts = run(tmp_path, "--auto_resume")
     assert statuses == [0], texts
     assert min(losses(tmp_path)) == resumes_at + 1
     (network, state), (expected_network, expected_state) = final_state(tmp_path), final_state(uninterrupted)
     assert same(network, expected_network)
-    for name in ("iter", "optimizers", "schedulers"):
+    for name in ("iter", "optimizers", "schedulers", "best_metrics"):
         assert same(state[name], expected_state[name])
-    # The validation of iteration 4 follows its checkpoint: killed in it, it is missing from the best values.
-    if kill not in ("write:5", "write:6"):
-        assert same(state["best_metrics"], expected_state["best_metrics"])
+    best = [folder / "experiments/tiny/models/net_g_best.pth" for folder in (tmp_path, uninterrupted)]
+    assert same(*(torch.load(path, weights_only=True) for path in best))
     assert not list(tmp_path.glob("experiments/tiny/**/*.partial"))
+
+
+def test_resumed_training_goes_on_with_the_clips_that_are_left(run, tmp_path):
+    options = many_clips()
+    options["datasets"]["train"] |= {"num_worker_per_gpu": 2}
+    whole, first = tmp_path / "whole", tmp_path / "first"
+    run(whole, options=options)
+    statuses, texts = run(first, kill="iteration:4", options=options)
+    assert statuses == [-9], texts
+    seen = clips(first)
+    statuses, texts = run(first, "--auto_resume")
+    assert statuses == [0], texts
+    expected = clips(whole)
+    assert seen == {iteration: expected[iteration] for iteration in (1, 2, 3)}
+    assert clips(first) == {iteration: expected[iteration] for iteration in range(3, 9)}
+    assert len({name for iteration in range(1, 6) for name in expected[iteration]}) == 10
 
 
 def test_two_processes_give_the_losses_of_one_with_twice_the_batch(run, tmp_path):

@@ -76,9 +76,9 @@ class DCA(nn.Module):
         offsets = self.offsets(reference, corner)  # ε: [B, H, W, 9, 2]
         points = sample(reference, corner.unsqueeze(-2) + region + offsets)  # r̄: [B, H, W, 9, C]
 
-        radius = _WINDOW // 2
-        pe_r = sinusoidal_encoding(region + offsets + radius, C, extent=_WINDOW - 1)
-        pe_q = sinusoidal_encoding(remainder, C, extent=_WINDOW)
+        # Positions in the window, from 0 to 4, and within a pixel, from 0 to 1, on one scale.
+        pe_r = sinusoidal_encoding(region + offsets + _WINDOW // 2, C, extent=_WINDOW - 1)
+        pe_q = sinusoidal_encoding(remainder, C, extent=_WINDOW - 1)
         R = (points + pe_r.to(points.dtype)).reshape(B * H * W, _REGION**2, C)
         Q = (target.movedim(1, -1) + pe_q.to(target.dtype)).reshape(B * H * W, C)
         return self.cross_mamba(R, Q).reshape(B, H, W, C).movedim(-1, 1)

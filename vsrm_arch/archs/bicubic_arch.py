@@ -18,10 +18,15 @@ class Bicubic(nn.Module):
 
     Args:
         scale: Enlargement.
+
+    Raises:
+        ValueError: If ``scale`` is below 1.
     """
 
     def __init__(self, scale: int = 4) -> None:
         super().__init__()
+        if scale < 1:
+            raise ValueError(f"scale is {scale}; it must be at least 1")
         self.scale = scale
 
     def forward(self, lq: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class VSRM(nn.Module):
     """The VSRM network. The defaults are the full model: 17,076,281 parameters.
 
     Args:
-        embed_dim: C, channels of the features.
+        embed_dim: C, channels of the features; even.
         num_damb: DAMBs in each of the four branches.
         num_s2tmb: S2TMBs in each DAMB (N); one T2SMB follows them.
         expand: Expansion of the Mamba mixers and of the alignment, E = expand · C.
@@ -34,7 +34,7 @@ class VSRM(nn.Module):
             those listed out of "backward_1", "forward_1", "backward_2", "forward_2".
 
     Raises:
-        ValueError: If ``checkpoint`` names a branch that does not exist.
+        ValueError: If a size is below 1, ``embed_dim`` is odd, or ``checkpoint`` names a branch that does not exist.
         UserError: If ``spynet_path`` cannot be read.
     """
 
@@ -53,6 +53,8 @@ class VSRM(nn.Module):
         checkpoint: bool | list[str] = False,
     ) -> None:
         super().__init__()
+        sizes = {"embed_dim": embed_dim, "num_damb": num_damb, "num_s2tmb": num_s2tmb, "expand": expand}
+        _check_sizes(sizes | {"d_state": d_state, "d_conv": d_conv, "upsampler_dim": upsampler_dim})
         self.scale = scale
         self.checkpointed = _branch_names(checkpoint)
         self.spynet = build_spynet(spynet_path) if flow_network == "spynet" else None
@@ -79,6 +81,16 @@ class VSRM(nn.Module):
             features, flows_forward, flows_backward, self.branches, self.align, checkpointed=self.checkpointed
         )
         return torch.stack([self.upsampler(x, frame) for x, frame in zip(features, frames, strict=True)], dim=1)
+
+
+def _check_sizes(sizes: dict[str, int]) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}; it must be at least 1")
+    if sizes["embed_dim"] % 2:
+        raise ValueError(
+            f"embed_dim is {sizes['embed_dim']}; it must be even: one half encodes a position's y, the other its x"
+        )
 
 
 def _branch_names(checkpoint: bool | list[str]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from vsrm_arch.config.messages import did_you_mean
 from vsrm_arch.distributed import rank_and_size
-from vsrm_arch.errors import UserError
+from vsrm_arch.errors import UserError, first_line
+from vsrm_arch.files import remedy
 
 __all__ = ["COMMANDS", "main"]
 
@@ -46,15 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse, after -h or wrong usage
         return stop.code if isinstance(stop.code, int) else 1
     except UserError as error:
-        return _fail(_one_line(error))
+        return _fail(first_line(error))
     except KeyboardInterrupt as stop:
         if rank_and_size()[0] == 0:
             _say_error(f"interrupted{': ' if stop.args else ''}{' '.join(map(str, stop.args))}")
         return 130
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return _fail(f"no space left on the disk{f', writing {error.filename}' if error.filename else ''}; free some")
+        # What the user can mend has a name. A write to a full disk has none, where it is not one of ours.
+        if error.filename:
+            return _fail(f"{error.filename}: {error.strerror or error}; {remedy(error)}")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"no space left on the disk; {remedy(error)}")
+        raise
 
 
 def _dispatch(prog: str, argv: list[str]) -> int:
@@ -101,15 +105,6 @@ def _program() -> str:
     """How the user called us."""
     name = Path(sys.argv[0]).name
     return "python -m vsrm_arch" if name == "__main__.py" else name
-
-
-def _one_line(error: UserError) -> str:
-    """An error's line. A data loader's worker hands it over wrapped in that worker's traceback; it is the last one."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if len(lines) == 1:
-        return lines[0]
-    _, name, message = lines[-1].partition(f"{type(error).__name__}: ")
-    return message if name else lines[-1]
 
 
 def _fail(message: str) -> int:

@@ -9,7 +9,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["OPTIONAL", "BackendLine", "Device", "Problem", "Report", "examine"]
+from vsrm_arch.errors import UserError, first_line
+from vsrm_arch.ops import BackendInfo, describe_backends
+
+__all__ = ["OPTIONAL", "Device", "Problem", "Report", "examine"]
 
 _GIB = 2**30
 _ENOUGH_DISK = 5 * _GIB
@@ -80,25 +83,13 @@ class Device:
     bf16: bool
 
 
-@dataclass(frozen=True)
-class BackendLine:
-    """One implementation of an op on one type of device."""
-
-    op: str
-    device: str
-    backend: str
-    available: bool
-    chosen: bool
-    reason: str
-
-
 @dataclass
 class Report:
     """All that the doctor found."""
 
     versions: dict[str, str | None] = field(default_factory=dict)
     devices: list[Device] = field(default_factory=list)
-    backends: list[BackendLine] = field(default_factory=list)
+    backends: list[BackendInfo] = field(default_factory=list)
     tools: dict[str, str | None] = field(default_factory=dict)
     free_disk: int = 0
     folders: dict[str, str] = field(default_factory=dict)
@@ -144,9 +135,8 @@ def _examine_versions(report: Report) -> None:
         try:
             importlib.import_module(module)
         except Exception as error:  # a broken installation fails in any way
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             remedy = "pip install --force-reinstall " + ("torch torchvision" if "torch" in name else name)
-            report.problems.append(Problem(f"{name} cannot be imported: {reason}", remedy, fatal=True))
+            report.problems.append(Problem(f"{name} cannot be imported: {first_line(error)}", remedy, fatal=True))
         else:
             # opencv is distributed under several names.
             report.versions[name] = report.versions[name] or getattr(sys.modules[module], "__version__", "unknown")
@@ -163,7 +153,7 @@ def _examine_devices(report: Report) -> None:
         except RuntimeError as error:
             report.problems.append(
                 Problem(
-                    f"cuda:{index} ({properties.name}) cannot be used: {str(error).splitlines()[0]}",
+                    f"cuda:{index} ({properties.name}) cannot be used: {first_line(error)}",
                     "look at nvidia-smi; install a PyTorch build for this GPU, see pytorch.org",
                     fatal=True,
                 )
@@ -185,9 +175,6 @@ def _examine_devices(report: Report) -> None:
 
 
 def _examine_backends(report: Report) -> None:
-    from vsrm_arch.errors import UserError
-    from vsrm_arch.ops import describe_backends
-
     types = sorted({device.name.split(":")[0] for device in report.devices})
     for kind in types:
         try:
@@ -196,7 +183,7 @@ def _examine_backends(report: Report) -> None:
             report.problems.append(Problem(str(error), "unset the variable, or name one of these", fatal=True))
             return
         for info in infos:
-            report.backends.append(BackendLine(info.op, kind, info.backend, info.available, info.chosen, info.reason))
+            report.backends.append(info)
             if info.chosen and not info.available:
                 report.problems.append(
                     Problem(

@@ -10,7 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from vsrm_arch.cli.diagnosis import OPTIONAL, BackendLine, Device, Report, examine
+from vsrm_arch.cli.diagnosis import OPTIONAL, Device, Report, examine
+from vsrm_arch.ops import BackendInfo
 
 __all__ = ["add_arguments", "render", "run"]
 
@@ -50,7 +51,7 @@ def render(report: Report) -> str:
     lines.append("devices")
     lines += [f"  {_device_text(device)}" for device in report.devices]
     lines.append("backends")
-    lines += [f"  {_backend_text(line)}" for line in report.backends]
+    lines += [f"  {_backend_text(info)}" for info in report.backends]
     lines.append("tools")
     lines += [f"  {name:15}{found or 'not found'}" for name, found in report.tools.items()]
     lines.append("files")
@@ -75,6 +76,6 @@ def _device_text(device: Device) -> str:
     return ", ".join(parts)
 
 
-def _backend_text(line: BackendLine) -> str:
-    state = "used" if line.chosen and line.available else "available" if line.available else "not available"
-    return f"{line.op:18}{line.device:6}{line.backend:16}{state}{f' ({line.reason})' if line.reason else ''}"
+def _backend_text(info: BackendInfo) -> str:
+    state = "used" if info.chosen and info.available else "available" if info.available else "not available"
+    return f"{info.op:18}{info.device_type:6}{info.backend:16}{state}{f' ({info.reason})' if info.reason else ''}"

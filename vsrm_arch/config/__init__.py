@@ -5,7 +5,7 @@ from vsrm_arch.config.documentation import json_schema, reference
 from vsrm_arch.config.messages import OptionError
 from vsrm_arch.config.overriding import override
 from vsrm_arch.config.pipeline import Launch, add_flags, launch, parse_options, read_options
-from vsrm_arch.config.typed import check_arguments, parse
+from vsrm_arch.config.typed import check_arguments, option, parse
 from vsrm_arch.config.yaml_file import load_yaml, parse_value
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "json_schema",
     "launch",
     "load_yaml",
+    "option",
     "override",
     "parse",
     "parse_options",

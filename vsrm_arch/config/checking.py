@@ -1,13 +1,13 @@
 """The check of a whole option file, before anything is built and any folder is made."""
 
-import copy
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vsrm_arch.config.messages import OptionError, below, did_you_mean
-from vsrm_arch.config.sections import registered, registry_of
+from vsrm_arch.config.sections import metric_options, registered, registry_of
+from vsrm_arch.config.trial import try_to_build
 from vsrm_arch.config.typed import check_arguments, parse
 
 __all__ = ["check", "check_files"]
@@ -26,19 +26,21 @@ _READ_BY_TESTING = (("num_gpu",), ("val", "save_img"))
 def check(options: Mapping[str, Any], where: str, is_train: bool) -> dict[str, Any]:
     """Checks every section of an option file that has a structure, and what BasicSR's pipelines need of the others.
 
+    Networks and losses are built once for trial: what their constructors refuse is told before any folder is made.
+
     Args:
         options: The file's sections; not modified.
         where: The file, for messages.
         is_train: Whether the file is to train from or to test with.
 
     Returns:
-        The options, completed by the defaults that the pipelines read (of ``logger``, ``val`` and the datasets, where
-        these have structures), and with the phase and the scale that BasicSR gives to each dataset.
+        The options: values as the structures have them, completed by their defaults; ``~/`` as the home folder; and
+        with the phase and the scale that BasicSR gives to each dataset.
 
     Raises:
         OptionError: At the first fault.
     """
-    result = copy.deepcopy(dict(options))
+    result: dict[str, Any] = _with_home(options)
     _check_name(result, where)
     model = registered("model", result["model_type"], f"{where}: model_type")
     structure = getattr(model, "Options", None)
@@ -49,10 +51,7 @@ def check(options: Mapping[str, Any], where: str, is_train: bool) -> dict[str, A
     if result.get("path") is None:
         result["path"] = {}
     if structure is not None:
-        parsed = parse(structure, result, where)
-        for section in ("logger", "val"):
-            if isinstance(result.get(section), dict):
-                result[section] = _completed(result[section], getattr(parsed, section, None))
+        result = _completed(result, parse(structure, result, where))
     _check_sections(result, where)
     result["datasets"] = {
         key: _check_dataset(result, key, section, where, is_train)
@@ -80,12 +79,12 @@ def check_files(options: Mapping[str, Any], where: str) -> None:
     ]
     for network in (key for key in options if key.startswith("network_")):
         files += [
-            (network, key, value, "`basicsr doctor` says more; set it to ~ to go without")
+            (network, key, value, "`basicsr doctor` says more; set it to null to go without")
             for key, value in options[network].items()
             if key.endswith("_path")
         ]
     for section, key, value, remedy in files:
-        if isinstance(value, str) and not Path(value).expanduser().is_file():
+        if isinstance(value, str) and not Path(value).is_file():
             raise OptionError(f"{where}: {section}.{key}: no such file: {value}; {remedy}")
 
 
@@ -99,33 +98,44 @@ def _check_name(options: Mapping[str, Any], where: str) -> None:
         raise OptionError(f"{where}: name: {options['name']!r} cannot name a folder below experiments/")
 
 
-def _check_sections(options: Mapping[str, Any], where: str) -> None:
-    """Networks, losses and metrics against what they name."""
+def _with_home(value: Any) -> Any:
+    """A copy of options, ``~/`` replaced wherever a string begins so: no other value than a path does."""
+    if isinstance(value, Mapping):
+        return {key: _with_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_home(item) for item in value]
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+
+
+def _check_sections(options: dict[str, Any], where: str) -> None:
+    """Checks networks, losses and metrics against what they name, and gives their values the types asked for."""
     networks = [key for key in options if key.startswith("network_")]
     if not networks:
         raise OptionError(f"{where}: missing section 'network_g'")
     for key in networks:
-        _check_registered(options[key], (key,), where)
-    for key, section in _section(options, "train", where, optional=True).items():
+        options[key] = _check_registered(options[key], (key,), where)
+    train = _section(options, "train", where, optional=True)
+    for key, section in train.items():
         if registry_of(("train", key)) and section is not None:
-            _check_registered(section, ("train", key), where)
+            train[key] = _check_registered(section, ("train", key), where)
     val = _section(options, "val", where, optional=True)
-    for key, section in _section(val, "metrics", f"{where}: val", optional=True).items():
-        _check_registered(section, ("val", "metrics", key), where)
+    metrics = _section(val, "metrics", f"{where}: val", optional=True)
+    for key, section in metrics.items():
+        metrics[key] = _check_registered(section, ("val", "metrics", key), where)
 
 
-def _check_registered(section: Any, path: tuple[str, ...], where: str) -> None:
+def _check_registered(section: Any, path: tuple[str, ...], where: str) -> dict[str, Any]:
     registry = registry_of(path)
     assert registry is not None
     for key in path:
         where = below(where, key)
     entry = registered(registry, _type(section, where), f"{where}.type")
-    arguments = {key: value for key, value in section.items() if key != "type"}
     if registry == "metric":
-        # Every metric is also handed the two images, and BasicSR reads `better` for itself.
-        arguments |= {"img": None, "img2": None}
-        arguments.pop("better", None)
-    check_arguments(entry, arguments, where)
+        parsed: object = parse(metric_options(entry), section, where)
+        return {key: getattr(parsed, key) for key in section}
+    arguments = check_arguments(entry, {key: value for key, value in section.items() if key != "type"}, where)
+    try_to_build(entry, arguments, where)
+    return {"type": section["type"], **arguments}
 
 
 def _check_dataset(options: Mapping[str, Any], key: str, section: Any, where: str, is_train: bool) -> dict[str, Any]:
@@ -145,9 +155,6 @@ def _check_dataset(options: Mapping[str, Any], key: str, section: Any, where: st
             raise OptionError(f"{where}: missing key '{name}'")
     if completed.get("persistent_workers") and not completed.get("num_worker_per_gpu"):
         raise OptionError(f"{where}.persistent_workers: there are no workers to keep; set num_worker_per_gpu, too")
-    for name in ("dataroot_gt", "dataroot_lq"):
-        if isinstance(completed.get(name), str):
-            completed[name] = str(Path(completed[name]).expanduser())
     return completed
 
 
@@ -163,6 +170,15 @@ def _check_phases(datasets: Mapping[str, Mapping[str, Any]], where: str, is_trai
         raise OptionError(f"{where}: datasets: missing section 'train'")
     if not datasets:
         raise OptionError(f"{where}: datasets: no section to test on")
+    seen: dict[str, str] = {}
+    for key, section in datasets.items():
+        name = str(section["name"])
+        # Results are kept under the set's name. Of a training set there are none: it may share its name.
+        if section["phase"] != "train" and seen.setdefault(name, key) != key:
+            raise OptionError(
+                f"{where}: datasets.{key}.name: datasets.{seen[name]} is named {name!r}, too, and their results would "
+                "overwrite each other; give it another name"
+            )
 
 
 def _check_read(options: Mapping[str, Any], where: str, is_train: bool) -> None:
@@ -178,11 +194,11 @@ def _check_read(options: Mapping[str, Any], where: str, is_train: bool) -> None:
             section = section[key]
 
 
-def _section(options: Mapping[str, Any], key: str, where: str, optional: bool = False) -> Mapping[str, Any]:
+def _section(options: Mapping[str, Any], key: str, where: str, optional: bool = False) -> dict[str, Any]:
     section = options.get(key)
     if section is None and optional:
         return {}
-    if not isinstance(section, Mapping):
+    if not isinstance(section, dict):
         problem = "missing section" if section is None else f"expected a section, got {section!r} for"
         raise OptionError(f"{where}: {problem} '{key}'")
     return section
@@ -196,16 +212,13 @@ def _type(section: Any, where: str) -> str:
     return str(section["type"])
 
 
-def _completed(section: dict[str, Any], parsed: Any) -> dict[str, Any]:
+def _completed(section: Any, parsed: Any) -> Any:
     """A section with its structure's values: of the right type, and with the defaults, unless these are None.
 
     BasicSR's pipelines look some keys up without a default, and ask of others only whether they are there.
     """
     if not dataclasses.is_dataclass(parsed):
-        return section
-    values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(parsed)}
-    plain = {
-        k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v
-        for k, v in values.items()
-    }
-    return {**section, **{k: v for k, v in plain.items() if v is not None}}
+        return parsed
+    given: Mapping[str, Any] = section if isinstance(section, Mapping) else {}
+    values = {f.name: _completed(given.get(f.name), getattr(parsed, f.name)) for f in dataclasses.fields(parsed)}
+    return {**given, **{key: value for key, value in values.items() if value is not None}}

@@ -57,7 +57,7 @@ def _default_text(f: "dataclasses.Field[Any]") -> str:
 
 def _yaml(value: Any) -> str:
     if value is None:
-        return "~"
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):

@@ -1,6 +1,7 @@
 """``--force_yml``: options from the command line, without executing them as BasicSR does."""
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,11 +35,12 @@ def override(options: Mapping[str, Any], *assignments: str) -> dict[str, Any]:
 def _assign(options: dict[str, Any], assignment: str) -> None:
     where = f"--force_yml {assignment}"
     path_text, equals, text = assignment.partition("=")
-    path = tuple(key.strip() for key in path_text.split(":"))
+    # Messages and tables write the path with dots.
+    path = tuple(key.strip() for key in re.split("[:.]", path_text))
     if not equals or not all(path):
         raise OptionError(f"{where}: expected section:key=value, such as train:ema_decay=0.99")
     if not text.strip():
-        raise OptionError(f"{where}: the value is missing; write ~ for none")
+        raise OptionError(f"{where}: the value is missing; write null for none")
     section = options
     for depth, key in enumerate(path):
         _check_key(options, section, path[:depth], key, where)

@@ -35,7 +35,7 @@ _current: ContextVar[Launch | None] = ContextVar("launch", default=None)
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds BasicSR's flags to a parser."""
-    parser.add_argument("-opt", required=True, metavar="FILE", help="option file (YAML)")
+    parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm"],
@@ -43,19 +43,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="what started the processes: none (one process), pytorch (torchrun) or slurm (srun); default: none",
     )
     parser.add_argument(
-        "--auto_resume", action="store_true", help="go on from the newest readable training state, if there is any"
+        "--auto_resume",
+        action="store_true",
+        help="training: go on from the newest readable training state, if there is any",
     )
     parser.add_argument(
         "--debug",
         action="store_true",
-        help="a trial: logs every iteration, validates and saves every 8, name prefixed by debug_",
+        help="a trial: name prefixed by debug_; a training logs every iteration, validates and saves every 8",
     )
     parser.add_argument(
         "--force_yml",
         nargs="+",
         default=[],
         metavar="A:B=VALUE",
-        help="set options in place of the file's, such as train:ema_decay=0.99 'train:scheduler:periods=[1000]'",
+        help="set options in place of the file's, such as train:ema_decay=0.99 'train:scheduler:periods=[1000]'; "
+        "null for none",
     )
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, metavar="N", help="given by old launchers; not used"
@@ -184,9 +187,6 @@ def _seed(options: dict[str, Any]) -> None:
 
 def _set_paths(options: dict[str, Any], root: Path) -> None:
     paths = options["path"]
-    for key, value in paths.items():
-        if isinstance(value, str) and ("resume_state" in key or "pretrain_network" in key):
-            paths[key] = str(Path(value).expanduser())
     if options["is_train"]:
         folder = root / "experiments" / options["name"]
         paths["experiments_root"] = paths["log"] = str(folder)

@@ -1,15 +1,23 @@
 """Which typed structure, if any, stands behind each section of an option file."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from vsrm_arch.config.messages import OptionError, below, did_you_mean
-from vsrm_arch.config.typed import argument_names, options_class
+from vsrm_arch.config.typed import annotations, argument_names, option, options_class
 
-__all__ = ["registered", "registry_of", "structure", "valid_keys"]
+__all__ = ["metric_options", "registered", "registry_of", "structure", "valid_keys"]
 
 Path = tuple[str, ...]
+
+# BasicSR's metrics have no annotations.
+_METRIC_ARGUMENTS: dict[str, Any] = {
+    "crop_border": int,
+    "test_y_channel": bool,
+    "input_order": Literal["HWC", "CHW"],
+}
 
 
 def registry_of(path: Path) -> str | None:
@@ -50,6 +58,30 @@ def registered(registry: str, name: Any, where: str) -> Callable[..., object]:
     raise OptionError(f"{where}: no {kind} named {name!r} is registered; {did_you_mean(name, entries)}")
 
 
+def metric_options(metric: Callable[..., object]) -> type:
+    """The section of a metric as an options dataclass.
+
+    BasicSR's metrics end in ``**kwargs``, which would swallow a mistyped key: the arguments that have names count.
+
+    Args:
+        metric: The registered function; BasicSR hands it the two images, ``img`` and ``img2``.
+
+    Returns:
+        The dataclass of its other arguments, and of the keys ``type`` and ``better``.
+    """
+    hints = _METRIC_ARGUMENTS | annotations(metric)
+    fields: list[Any] = [
+        ("type", str, option("a registered metric")),
+        ("better", Literal["higher", "lower"], option("which values are good", "higher")),
+    ]
+    for parameter in inspect.signature(metric).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD or parameter.name in ("img", "img2"):
+            continue
+        default = dataclasses.MISSING if parameter.default is parameter.empty else parameter.default
+        fields.append((parameter.name, hints.get(parameter.name, Any), option(parameter.name, default)))
+    return dataclasses.make_dataclass("MetricOptions", fields, kw_only=True)
+
+
 def structure(options: Mapping[str, Any], path: Path) -> Any:
     """What describes the section at ``path``.
 
@@ -58,7 +90,7 @@ def structure(options: Mapping[str, Any], path: Path) -> Any:
         path: Keys from the file's top; ``()`` is the file itself.
 
     Returns:
-        A dataclass, or the registered class or function that the section's values are handed to; None where nothing is
+        A dataclass, or the registered class that the section's values are handed to; None where nothing is
         known: inside the sections of a class without ``Options``, or where the ``type`` is missing or not registered.
     """
     for length in range(len(path), 0, -1):
@@ -92,6 +124,8 @@ def _named_by(options: Mapping[str, Any], path: Path, registry: str) -> Any:
         entry = registered(registry, section["type"] if isinstance(section, Mapping) else None, below("", path[-1]))
     except (OptionError, KeyError):
         return None
+    if registry == "metric":
+        return metric_options(entry)
     return getattr(entry, "Options", None) if registry == "dataset" else entry
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from vsrm_arch.config.messages import OptionError, below, did_you_mean
 from vsrm_arch.errors import UserError
 
-__all__ = ["argument_names", "check_arguments", "describe", "options_class", "parse"]
+__all__ = ["annotations", "argument_names", "check_arguments", "describe", "option", "options_class", "parse"]
 
 T = TypeVar("T")
 
@@ -18,10 +18,26 @@ _SCALARS: dict[Any, str] = {
     int: "an integer",
     float: "a number",
     str: "a string",
-    type(None): "~ (none)",
+    type(None): "null",
     list: "a list",
     dict: "a section",
 }
+
+
+def option(help: str, default: Any = dataclasses.MISSING) -> Any:
+    """A key of an options dataclass.
+
+    Args:
+        help: Its line in the option reference.
+        default: Its value where the file leaves it out, copied for every file if it is a list or a dict; without one
+            the key is required.
+
+    Returns:
+        The field.
+    """
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=default.copy, metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help})
 
 
 def parse(cls: type[T], values: Any, where: str) -> T:
@@ -61,7 +77,7 @@ def parse(cls: type[T], values: Any, where: str) -> T:
         raise OptionError(f"{where}: {error}") from None
 
 
-def check_arguments(function: Callable[..., object], values: Any, where: str) -> None:
+def check_arguments(function: Callable[..., object], values: Any, where: str) -> dict[str, Any]:
     """Checks a section of an option file against the signature that it will be handed to.
 
     Annotated parameters are checked like the fields of :func:`parse`; others by their name only. A signature with a
@@ -71,6 +87,9 @@ def check_arguments(function: Callable[..., object], values: Any, where: str) ->
         function: A registered class or function.
         values: The section without its ``type``.
         where: The file and the section, for messages.
+
+    Returns:
+        The values as the annotations have them: 16 for 16.0 where that is an integer.
 
     Raises:
         OptionError: If a key is unknown, missing, or of another type.
@@ -85,10 +104,8 @@ def check_arguments(function: Callable[..., object], values: Any, where: str) ->
         required = parameter.default is parameter.empty and parameter.kind in _BY_NAME
         if required and name not in values:
             raise OptionError(f"{where}: missing key '{name}'")
-    hints = _hints(function)
-    for name, value in values.items():
-        if name in parameters and name in hints:
-            _convert(hints[name], value, below(where, name))
+    hints = annotations(function)
+    return {name: _convert(hints.get(name, Any), value, below(where, name)) for name, value in values.items()}
 
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -100,6 +117,15 @@ def argument_names(function: Callable[..., object]) -> list[str] | None:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return [p.name for p in parameters if p.kind in _BY_NAME]
+
+
+def annotations(function: Callable[..., object]) -> dict[str, Any]:
+    """The types of a signature's parameters; none where they cannot be read, as in code without types."""
+    target = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    try:
+        return get_type_hints(target)
+    except (NameError, TypeError):
+        return {}
 
 
 def options_class(annotation: Any) -> type | None:
@@ -118,7 +144,7 @@ def describe(annotation: Any) -> str:
         return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
     if _is_union(origin):
         return " or ".join(describe(a) for a in args if a is not types.NoneType) + (
-            " or ~" if types.NoneType in args else ""
+            " or null" if types.NoneType in args else ""
         )
     if _is_list(origin):
         if origin is tuple and args[-1] is not Ellipsis:
@@ -137,9 +163,10 @@ def _convert(annotation: Any, value: Any, where: str) -> Any:
     if annotation is Any or isinstance(annotation, TypeVar):
         return value
     if origin is Literal:
+        plain = int(value) if isinstance(value, float) and value.is_integer() else value
         # 1 == True in Python, but not in an option file.
-        if any(value == a and type(value) is type(a) for a in args):
-            return value
+        if any(plain == a and type(plain) is type(a) for a in args):
+            return plain
     elif _is_union(origin):
         return _convert_union(annotation, value, where)
     elif _is_list(origin):
@@ -197,15 +224,6 @@ def _check_names(values: Mapping[str, Any], valid: Sequence[str] | Mapping[str, 
     for name in values:
         if name not in valid:
             raise OptionError(f"{where}: unknown key '{name}'; {did_you_mean(name, valid)}")
-
-
-def _hints(function: Callable[..., object]) -> dict[str, Any]:
-    """Annotations of a signature; none where they cannot be read, as in code without types."""
-    target = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
-    try:
-        return get_type_hints(target)
-    except (NameError, TypeError):
-        return {}
 
 
 def _is_union(origin: Any) -> bool:

@@ -156,11 +156,14 @@ def _nearby(path: Path) -> str:
     files = [str(f) for pattern in ("*.yml", "*.yaml") for f in _up_to(folder, pattern)]
     if not files:
         return f"nor is there any *.yml in or below {folder}/"
-    near = difflib.get_close_matches(str(path), files, n=4, cutoff=0.3) or sorted(files)[:4]
+    # First those of the same name, in a folder above which the command was started.
+    same = [file for file in files if Path(file).name == path.name]
+    near = same[:4] or difflib.get_close_matches(str(path), files, n=4, cutoff=0.3) or sorted(files)[:4]
     more = f" and {len(files) - len(near)} more" if len(files) > len(near) else ""
     return f"there is {', '.join(near)}{more}"
 
 
 def _up_to(folder: Path, pattern: str) -> list[Path]:
-    """Files of a folder and of its sub-folders' first two storeys: a mistyped path must not search a whole disk."""
-    return [f for depth in ("", "*/", "*/*/") for f in sorted(folder.glob(depth + pattern))]
+    """Files of a folder and of three storeys of sub-folders: a mistyped path must not search a whole disk."""
+    files = (f for depth in ("", "*/", "*/*/", "*/*/*/") for f in sorted(folder.glob(depth + pattern)))
+    return [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]

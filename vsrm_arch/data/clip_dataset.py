@@ -2,7 +2,7 @@
 
 import random
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vsrm_arch.config import parse
+from vsrm_arch.config.messages import did_you_mean
 from vsrm_arch.data.bicubic import downscale, downscale_window
 from vsrm_arch.data.errors import DataError
 from vsrm_arch.data.options import ClipDatasetOptions
@@ -97,7 +98,15 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
             listed = {clip: (listed or {}).get(clip, 0) for clip in options.clips}
         if listed is None:
             return None
-        return {clip: count for clip, count in listed.items() if clip not in options.exclude_clips}
+        return {clip: listed[clip] for clip in self._without_excluded(listed, "the list of clips")}
+
+    def _without_excluded(self, clips: Iterable[str], where: str) -> list[str]:
+        names = list(clips)
+        for clip in self.options.exclude_clips:
+            # A misspelt name would let a test clip into the training.
+            if clip not in names:
+                raise DataError(f"exclude_clips: {where} has no clip {clip}; {did_you_mean(clip, names)}")
+        return [clip for clip in names if clip not in self.options.exclude_clips]
 
     def _open(self, root: str | None, listed: dict[str, int] | None) -> FrameSource | None:
         if root is None:
@@ -119,8 +128,7 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
                     f"{source.root / clip} has {len(source.clips[clip])} frames, the meta info says {count}; "
                     "make the data again with `basicsr prepare`"
                 )
-        clips = list(source.clips if listed is None else listed)
-        clips = [clip for clip in clips if clip not in self.options.exclude_clips]
+        clips = list(listed) if listed is not None else self._without_excluded(source.clips, str(source.root))
         if not clips:
             raise DataError(f"dataset {self.options.name}: no clip of {source.root} is left; see clips, exclude_clips")
         return clips

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from vsrm_arch.data.errors import DataError
 from vsrm_arch.data.images import decode, is_image, natural_key, read_image
 
-__all__ = ["DiskFrames", "FrameSource", "LmdbFrames", "find_clips", "is_lmdb", "open_frames", "open_lmdb"]
+__all__ = [
+    "DiskFrames",
+    "FrameSource",
+    "LmdbFrames",
+    "expected_bytes",
+    "find_clips",
+    "is_lmdb",
+    "open_frames",
+    "open_lmdb",
+]
 
 # An LMDB may be open only once in a process: readers in several threads share one environment while they read.
 _open: dict[str, tuple[lmdb.Environment, int]] = {}
@@ -39,8 +48,7 @@ def open_lmdb(path: Path) -> Iterator[lmdb.Environment]:
     """Opens an LMDB for reading, for as long as the ``with`` block lasts.
 
     Raises:
-        DataError: If it is missing, no LMDB, or cut short. (Reading past the end of a truncated file would kill the
-            process instead of raising.)
+        DataError: If it is missing, no LMDB, or cut short, or if the block meets a damaged page.
     """
     name = os.path.realpath(path)
     with _open_lock:
@@ -50,6 +58,8 @@ def open_lmdb(path: Path) -> Iterator[lmdb.Environment]:
         _open[name] = (environment, users + 1)
     try:
         yield environment
+    except lmdb.Error as error:
+        raise DataError(f"{path} is damaged ({error}); copy it again or make it with `basicsr prepare`") from None
     finally:
         with _open_lock:
             environment, users = _open[name]
@@ -72,14 +82,18 @@ def _checked_environment(path: Path) -> lmdb.Environment:
                 f"{path} is held open by another data set of this process; use VideoClipDataset for both"
             ) from None
         raise DataError(f"{path} is no readable LMDB ({error}); make it again with `basicsr prepare`") from None
-    pages, page_size = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
-    if data.stat().st_size < pages * page_size:
+    there, expected = data.stat().st_size, expected_bytes(environment)
+    if there < expected:
         environment.close()
         raise DataError(
-            f"{data} is truncated ({data.stat().st_size:,} of {pages * page_size:,} bytes); "
-            "copy it again or make it with `basicsr prepare`"
+            f"{data} is truncated ({there:,} of {expected:,} bytes); copy it again or make it with `basicsr prepare`"
         )
     return environment
+
+
+def expected_bytes(environment: lmdb.Environment) -> int:
+    """The size that an LMDB's file must have: reading past the end of a shorter one kills the process."""
+    return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
 
 
 class FrameSource(ABC):
@@ -243,4 +257,9 @@ def open_frames(path: Path, only: Sequence[str] | None = None) -> FrameSource:
             f"{path} does not exist (looked for in {Path.cwd()}); run from the folder that holds datasets/, "
             "or make it with `basicsr prepare`"
         )
-    return LmdbFrames(path) if is_lmdb(path) else DiskFrames(path, only)
+    if is_lmdb(path):
+        return LmdbFrames(path)
+    databases = sorted(str(child) for child in path.glob("*.lmdb"))
+    if databases:
+        raise DataError(f"{path} holds several sets of frames; name one of them: {', '.join(databases)}")
+    return DiskFrames(path, only)

@@ -1,5 +1,6 @@
 """S2TMB and T2SMB, the dual aggregation block (DAMB) made of them, and the backbone of a propagation branch."""
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from vsrm_arch.layers.mamba import S2TMamba, T2SMamba
@@ -90,5 +91,5 @@ class Backbone(nn.Module):
 
 def _per_frame(conv: nn.Conv2d, x: Tensor) -> Tensor:
     # A channel-last token grid is a channels_last image to the convolution: no data moves.
-    frames = x.flatten(0, 1).movedim(-1, 1)  # [B·T, C, H, W]
-    return conv(frames).movedim(1, -1).reshape(x.shape)
+    frames = rearrange(x, "b t h w c -> (b t) c h w")
+    return rearrange(conv(frames), "(b t) c h w -> b t h w c", b=len(x))

@@ -7,7 +7,7 @@ import torch
 from basicsr.archs.spynet_arch import SpyNet
 from torch import Tensor, nn
 
-from vsrm_arch.errors import UserError
+from vsrm_arch.errors import UserError, first_line
 from vsrm_arch.sizes import SizeRequirements, pad_to
 
 __all__ = ["build_spynet", "estimate_flow"]
@@ -45,7 +45,7 @@ def build_spynet(path: str | None) -> SpyNet:
     if not Path(path).is_file():
         raise UserError(
             f"spynet_path: no file {path}; the README's section on flow weights says where to get it"
-            " (or set spynet_path to ~ to start without)"
+            " (or set spynet_path to null to start without)"
         )
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)["params"]
@@ -55,7 +55,7 @@ def build_spynet(path: str | None) -> SpyNet:
         spynet.load_state_dict({**constants, **weights})
     except Exception as error:
         raise UserError(
-            f"spynet_path: {path} holds no SpyNet weights in BasicSR's layout ({_first_line(error)})"
+            f"spynet_path: {path} holds no SpyNet weights in BasicSR's layout ({first_line(error)})"
         ) from error
     return spynet
 
@@ -88,7 +88,3 @@ def estimate_flow(spynet: nn.Module | None, frames: Tensor) -> tuple[Tensor, Ten
 
     with torch.autocast(frames.device.type, enabled=False):
         return flow(later, earlier), flow(earlier, later)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

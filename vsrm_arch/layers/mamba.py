@@ -1,18 +1,16 @@
 """The two Mamba mixers of VSRM: spatial-to-temporal (eq. 4) and temporal-to-spatial (eq. 5)."""
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsrm_arch.ops.causal_conv1d import causal_conv1d
+from vsrm_arch.ops.scan_order import ScanOrder
 from vsrm_arch.ops.selective_scan import selective_scan
 
 __all__ = ["S2TMamba", "SSMPath", "T2SMamba", "init_dt_proj", "s4d_real_init"]
-
-ScanOrder = Literal["s2t", "t2s"]
 
 
 def s4d_real_init(dim: int, d_state: int) -> nn.Parameter:

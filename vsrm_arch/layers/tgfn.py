@@ -1,6 +1,7 @@
 """Temporal gated feed-forward network (eq. 6, Fig. 3)."""
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 __all__ = ["TGFN"]
@@ -43,4 +44,5 @@ class TGFN(nn.Module):
 
 
 def _channel_last(conv: nn.Conv3d, x: Tensor) -> Tensor:
-    return conv(x.movedim(-1, 1)).movedim(1, -1)
+    y = conv(rearrange(x, "b t h w c -> b c t h w"))
+    return rearrange(y, "b c t h w -> b t h w c")

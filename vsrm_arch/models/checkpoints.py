@@ -14,8 +14,8 @@ from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from vsrm_arch.errors import UserError
-from vsrm_arch.models.atomic import atomic_write
+from vsrm_arch.errors import UserError, first_line
+from vsrm_arch.models.saving import save
 
 __all__ = [
     "load_resume_state",
@@ -53,8 +53,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
     # Via memory: a full disk then is a plain OSError, and no error of the serialisation reaches the disk.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
+    save(path, buffer.getbuffer())
 
 
 def read(path: str | Path, what: str) -> dict[str, Any]:
@@ -79,36 +78,43 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
             "save its state dict alone"
         ) from error
     except Exception as error:  # a damaged archive fails in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{what}: {path} is no checkpoint, or a damaged one ({reason[:120]}); give another file"
+            f"{what}: {path} is no checkpoint, or a damaged one ({first_line(error)[:120]}); give another file"
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{what}: {path} holds a {type(content).__name__}, not a dict of weights; give another file")
     return content
 
 
-def load_weights(network: nn.Module, path: str | Path, param_key: str | None, strict: bool = True) -> None:
+def load_weights(
+    network: nn.Module,
+    path: str | Path,
+    param_key: str | None,
+    strict: bool = True,
+    fallback: str | None = None,
+    what: str = "path.pretrain_network_g",
+) -> None:
     """Loads a network file.
 
     Args:
         network: The bare network.
         path: The network file.
-        param_key: The weights to take, "params" or "params_ema" in BasicSR's files; where the key is missing and there
-            is "params", that is taken. None: the file is the weights.
+        param_key: The weights to take, "params" or "params_ema" in BasicSR's files. None: the file is the weights.
         strict: Whether the weights must fit the network exactly; otherwise what fits is loaded, with a warning.
+        fallback: The weights to take where there are none of ``param_key``.
+        what: What names the file, for messages.
 
     Raises:
         UserError: If the file cannot be read, has no such key, or does not fit.
     """
-    content = read(path, "path.pretrain_network_g")
+    content = read(path, what)
+    if param_key is not None and param_key not in content and fallback in content:
+        _logger.info("%s holds no %s; taking %s", path, param_key, fallback)
+        param_key = fallback
     if param_key is None:
         weights = content
     elif param_key in content:
         weights = content[param_key]
-    elif "params" in content:
-        _logger.info("%s holds no %s; taking params", path, param_key)
-        param_key, weights = "params", content["params"]
     else:
         raise UserError(
             f"path.param_key_g: {path} has no {param_key}; it has {_some(content)}: set param_key_g to one of them, or "
@@ -122,8 +128,9 @@ def load_weights(network: nn.Module, path: str | Path, param_key: str | None, st
     fitting, faults = _compare(network, weights)
     if faults and strict:
         raise UserError(
-            f"path.pretrain_network_g: {path} does not fit the network {type(network).__name__}: {'; '.join(faults)}. "
-            f"{_made_by(content)}Set network_g accordingly, or strict_load_g: false to load what fits"
+            f"{what}: {path} does not fit the network {type(network).__name__}: {'; '.join(faults)}. "
+            f"{_made_by(content)}Set network_g accordingly, or load what fits by pretrain_network_g and "
+            "strict_load_g: false"
         )
     if faults:
         _logger.warning("%s: loading only what fits: %s", path, "; ".join(faults))
@@ -207,7 +214,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
     With ``--auto_resume`` that is the newest state of the experiment that can be read together with its network file;
     otherwise the one that ``path: resume_state`` names, if any. As BasicSR does, it enters the network file and the
-    state's path in ``opt["path"]``.
+    state's path in ``opt["path"]``, and where the training stands in ``opt["resumed"]``.
 
     Args:
         opt: All options.
@@ -242,7 +249,9 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         paths["strict_load_g"] = True
     for key in ("experiments_root", "models", "training_states", "visualization"):
         Path(paths[key]).mkdir(parents=True, exist_ok=True)
-    return _read_state(state)
+    content = _read_state(state)
+    opt["resumed"] = {"epoch": content["epoch"], "iter": content["iter"]}
+    return content
 
 
 def _read_state(path: Path) -> dict[str, Any]:
@@ -256,6 +265,10 @@ def _read_state(path: Path) -> dict[str, Any]:
 def _newest_readable(paths: dict[str, Any]) -> tuple[Path, Path] | None:
     iterations = _iterations(paths["training_states"])
     if not iterations:
+        folder = Path(paths["training_states"]).parent
+        archived = max(folder.parent.glob(f"{folder.name}_archived_*"), default=None)
+        hint = "" if archived is None else f"; to go on with {archived}, move it back first"
+        _logger.warning("--auto_resume: %s holds no training state: starting afresh%s", folder, hint)
         return None
     for iteration in iterations:
         state, network = state_path(paths["training_states"], iteration), network_path(paths["models"], iteration)

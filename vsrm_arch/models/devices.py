@@ -54,5 +54,5 @@ def patient_group() -> ProcessGroup:
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Mixed precision for a block; nothing where it is off."""
-    dtype = _DTYPES.get(str(precision))
+    dtype = _DTYPES.get(precision)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,10 +1,9 @@
 """The typed option file that RecurrentVSRModel accepts: every key, its type, its default, its meaning."""
 
-# The defaults below are dataclasses.field objects, which RUF009 does not see.
-# ruff: noqa: RUF009
-
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from vsrm_arch.config import option
 
 __all__ = [
     "DistOptions",
@@ -20,20 +19,7 @@ __all__ = [
     "WindowOptions",
 ]
 
-# YAML 1.1 reads a bare `off` as the boolean false.
-Precision = Literal[False, "off", "bf16", "fp16"]
-
-
-def _key(help: str, default: Any = None) -> Any:
-    """An optional key: its meaning and its default, copied for every file if it is mutable."""
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
-
-
-def _required(help: str) -> Any:
-    """A key without a default."""
-    return field(metadata={"help": help})
+Precision = Literal["off", "bf16", "fp16"]
 
 
 def _check(holds: bool, message: str) -> None:
@@ -46,24 +32,24 @@ def _check(holds: bool, message: str) -> None:
 class OptimizerOptions:
     """``train: optim_g``."""
 
-    type: Literal["Adam", "AdamW"] = _required("optimiser")
-    lr: float = _required("learning rate at the start of the schedule")
-    betas: tuple[float, float] = _key("decay of the running means of the gradient and of its square", (0.9, 0.99))
-    weight_decay: float = _key("weight decay", 0.0)
-    eps: float = _key("added to the denominator", 1e-8)
+    type: Literal["Adam", "AdamW"] = option("optimiser")
+    lr: float = option("learning rate at the start of the schedule")
+    betas: tuple[float, float] = option("decay of the running means of the gradient and of its square", (0.9, 0.99))
+    weight_decay: float = option("weight decay", 0.0)
+    eps: float = option("added to the denominator", 1e-8)
 
 
 @dataclass(frozen=True)
 class SchedulerOptions:
     """``train: scheduler``. Which keys apply depends on the type."""
 
-    type: Literal["CosineAnnealingRestartLR", "MultiStepLR", "MultiStepRestartLR"] = _required("schedule")
-    periods: list[int] = _key("cosine: iterations of each period; together at least total_iter", [])
-    restart_weights: list[float] = _key("cosine and restarts: factor on the learning rate, one a period", [1.0])
-    eta_min: float = _key("cosine: learning rate at the end of a period", 0.0)
-    milestones: list[int] = _key("multi-step: iterations after which the learning rate is multiplied by gamma", [])
-    gamma: float = _key("multi-step: factor at each milestone", 0.1)
-    restarts: list[int] = _key("multi-step: iterations at which the schedule starts again", [0])
+    type: Literal["CosineAnnealingRestartLR", "MultiStepLR", "MultiStepRestartLR"] = option("schedule")
+    periods: list[int] = option("cosine: iterations of each period; together at least total_iter", [])
+    restart_weights: list[float] = option("cosine and restarts: factor on the learning rate, one a period", [1.0])
+    eta_min: float = option("cosine: learning rate at the end of a period", 0.0)
+    milestones: list[int] = option("multi-step: iterations after which the learning rate is multiplied by gamma", [])
+    gamma: float = option("multi-step: factor at each milestone", 0.1)
+    restarts: list[int] = option("multi-step: iterations at which the schedule starts again", [0])
 
     def __post_init__(self) -> None:
         name = "periods" if self.type == "CosineAnnealingRestartLR" else "restarts"
@@ -75,19 +61,19 @@ class SchedulerOptions:
 class TrainOptions:
     """``train``."""
 
-    total_iter: int = _required("iterations")
-    optim_g: OptimizerOptions = _required("optimiser")
-    scheduler: SchedulerOptions = _required("learning rate over the iterations")
-    pixel_opt: dict[str, Any] | None = _key("loss in pixels: a registered loss and its arguments")
-    frequency_opt: dict[str, Any] | None = _key("loss in frequencies: a registered loss and its arguments")
-    warmup_iter: int = _key("iterations over which the learning rate rises linearly from zero; -1: none", -1)
-    ema_decay: float = _key("decay of the moving average of the weights, which is validated and tested; 0: none", 0.0)
-    fix_flow: int = _key("iterations at the start during which the flow network is frozen", 0)
-    flow_lr_mul: float = _key("factor on the flow network's learning rate", 1.0)
-    grad_clip: float | None = _key("largest norm of the gradient; null: not clipped")
-    amp: Precision = _key("mixed precision: off, bf16 or fp16", "off")
-    compile: bool = _key("whether to run the network through torch.compile", False)
-    accumulate: int = _key("parts into which each process splits its batch, to save memory", 1)
+    total_iter: int = option("iterations")
+    optim_g: OptimizerOptions = option("optimiser")
+    scheduler: SchedulerOptions = option("learning rate over the iterations")
+    pixel_opt: dict[str, Any] | None = option("loss in pixels: a registered loss and its arguments", None)
+    frequency_opt: dict[str, Any] | None = option("loss in frequencies: a registered loss and its arguments", None)
+    warmup_iter: int = option("iterations over which the learning rate rises linearly from zero; -1: none", -1)
+    ema_decay: float = option("decay of the moving average of the weights, which is validated and tested; 0: none", 0.0)
+    fix_flow: int = option("iterations at the start during which the flow network is frozen", 0)
+    flow_lr_mul: float = option("factor on the flow network's learning rate", 1.0)
+    grad_clip: float | None = option("largest norm of the gradient; null: not clipped", None)
+    amp: Precision = option("mixed precision: off, bf16 or fp16", "off")
+    compile: bool = option("whether to run the network through torch.compile", False)
+    accumulate: int = option("parts into which each process splits its batch, to save memory", 1)
 
     def __post_init__(self) -> None:
         periods = self.scheduler.periods
@@ -102,7 +88,7 @@ class TrainOptions:
         )
         _check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; it must be at least 0 and below 1")
         _check(
-            self.grad_clip is None or self.grad_clip > 0, f"grad_clip is {self.grad_clip}; give a norm above 0, or ~"
+            self.grad_clip is None or self.grad_clip > 0, f"grad_clip is {self.grad_clip}; give a norm above 0, or null"
         )
         _check(self.accumulate >= 1, f"accumulate is {self.accumulate}; it must be at least 1")
 
@@ -111,8 +97,8 @@ class TrainOptions:
 class WindowOptions:
     """``val: window``."""
 
-    num_frame: int = _required("frames in one pass")
-    overlap: int = _key("frames that neighbouring passes share; each frame is taken where it lies deeper", 0)
+    num_frame: int = option("frames in one pass")
+    overlap: int = option("frames that neighbouring passes share; each frame is taken where it lies deeper", 0)
 
     def __post_init__(self) -> None:
         _check(
@@ -125,8 +111,8 @@ class WindowOptions:
 class TileOptions:
     """``val: tile``."""
 
-    size: int = _required("side of a tile, in LR pixels")
-    overlap: int = _key("LR pixels over which neighbouring tiles are cross-faded", 0)
+    size: int = option("side of a tile, in LR pixels")
+    overlap: int = option("LR pixels over which neighbouring tiles are cross-faded", 0)
 
     def __post_init__(self) -> None:
         _check(
@@ -139,19 +125,21 @@ class TileOptions:
 class ValOptions:
     """``val``."""
 
-    val_freq: int = _key("iterations between validations", 5000)
-    save_img: bool = _key("whether to save the enlarged frames", False)
-    suffix: str | None = _key("ending of the saved frames' names; null: the iteration, or the experiment's name")
-    metrics: dict[str, dict[str, Any]] | None = _key("name → a registered metric and its arguments")
-    pbar: bool = _key("whether to show a progress bar (on a terminal only)", True)
-    flip_seq: bool = _key("whether to run each clip with its mirror in time and to average the two outputs", False)
-    center_frame_only: bool = _key("whether only the centre frame of each clip counts (Vimeo-90K)", False)
-    window: WindowOptions | None = _key("passes over parts of a clip in time; null: the whole clip")
-    tile: TileOptions | None = _key("passes over parts of the frames; null: whole frames")
-    amp: Precision = _key("mixed precision of the network: off, bf16 or fp16", "off")
-    compare_bicubic: bool = _key("whether to report bicubic enlargement's metrics beside the network's", False)
-    save_comparison: bool = _key("whether to save a picture bicubic | ours | truth of a frame of each clip", False)
-    comparison_frame: int | None = _key("the frame of that picture, counted from 0; null: the centre frame")
+    val_freq: int = option("iterations between validations", 5000)
+    save_img: bool = option("whether to save the enlarged frames", False)
+    suffix: str | None = option(
+        "ending of the saved frames' names; null: the iteration, or the experiment's name", None
+    )
+    metrics: dict[str, dict[str, Any]] | None = option("name → a registered metric and its arguments", None)
+    pbar: bool = option("whether to show a progress bar (on a terminal only)", True)
+    flip_seq: bool = option("whether to run each clip with its mirror in time and to average the two outputs", False)
+    center_frame_only: bool = option("whether only the centre frame of each clip counts (Vimeo-90K)", False)
+    window: WindowOptions | None = option("passes over parts of a clip in time; null: the whole clip", None)
+    tile: TileOptions | None = option("passes over parts of the frames; null: whole frames", None)
+    amp: Precision = option("mixed precision of the network: off, bf16 or fp16", "off")
+    compare_bicubic: bool = option("whether to report bicubic enlargement's metrics beside the network's", False)
+    save_comparison: bool = option("whether to save a picture bicubic | ours | truth of a frame of each clip", False)
+    comparison_frame: int | None = option("the frame of that picture, counted from 0; null: the centre frame", None)
 
     def __post_init__(self) -> None:
         _check(self.val_freq >= 1, f"val_freq is {self.val_freq}; it must be at least 1")
@@ -161,41 +149,41 @@ class ValOptions:
 class PathOptions:
     """``path``."""
 
-    pretrain_network_g: str | None = _key("network file to start from or to test")
-    param_key_g: str | None = _key(
+    pretrain_network_g: str | None = option("network file to start from or to test", None)
+    param_key_g: str | None = option(
         "weights to take from it: params, params_ema, null (the file is the weights) or auto "
         "(training: params; testing: params_ema where there are any)",
         "auto",
     )
-    strict_load_g: bool = _key("whether the file must fit the network exactly", True)
-    resume_state: str | None = _key("training state to go on from")
-    ignore_resume_networks: list[str] | None = _key("networks not to be loaded when resuming: [network_g]")
+    strict_load_g: bool = option("whether the file must fit the network exactly", True)
+    resume_state: str | None = option("training state to go on from", None)
+    ignore_resume_networks: list[str] | None = option("networks not to be loaded when resuming: [network_g]", None)
 
 
 @dataclass(frozen=True)
 class WandbOptions:
     """``logger: wandb``."""
 
-    project: str | None = _key("Weights & Biases project; null: off")
-    resume_id: str | None = _key("run to go on with")
+    project: str | None = option("Weights & Biases project; null: off", None)
+    resume_id: str | None = option("run to go on with", None)
 
 
 @dataclass(frozen=True)
 class LoggerOptions:
     """``logger``."""
 
-    print_freq: int = _key("iterations between lines of the log", 100)
-    save_checkpoint_freq: int = _key("iterations between checkpoints", 5000)
-    keep_checkpoints: int | None = _key("how many of the newest checkpoints to keep; null: all")
-    use_tb_logger: bool = _key("whether to log to TensorBoard", False)
-    wandb: WandbOptions | None = _key("Weights & Biases (needs use_tb_logger)")
+    print_freq: int = option("iterations between lines of the log", 100)
+    save_checkpoint_freq: int = option("iterations between checkpoints", 5000)
+    keep_checkpoints: int | None = option("how many of the newest checkpoints to keep; null: all", None)
+    use_tb_logger: bool = option("whether to log to TensorBoard", False)
+    wandb: WandbOptions | None = option("Weights & Biases (needs use_tb_logger)", None)
 
     def __post_init__(self) -> None:
         for name in ("print_freq", "save_checkpoint_freq"):
             _check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
         _check(
             self.keep_checkpoints is None or self.keep_checkpoints >= 1,
-            f"keep_checkpoints is {self.keep_checkpoints}; keep at least 1, or ~ for all",
+            f"keep_checkpoints is {self.keep_checkpoints}; keep at least 1, or null for all",
         )
 
 
@@ -203,24 +191,24 @@ class LoggerOptions:
 class DistOptions:
     """``dist_params``."""
 
-    backend: Literal["nccl", "gloo"] = _key("of torch.distributed; without CUDA gloo takes nccl's place", "nccl")
-    port: int | None = _key("Slurm: port of the first process; null: MASTER_PORT, else 29500")
+    backend: Literal["nccl", "gloo"] = option("of torch.distributed; without CUDA gloo takes nccl's place", "nccl")
+    port: int | None = option("Slurm: port of the first process; null: MASTER_PORT, else 29500", None)
 
 
 @dataclass(frozen=True)
 class RecurrentVSROptions:
     """The whole option file."""
 
-    name: str = _required("the experiment's name: its folder under experiments/ or results/")
-    model_type: str = _required("RecurrentVSRModel")
-    scale: int = _required("enlargement")
-    num_gpu: int | Literal["auto"] = _required("0: CPU; auto: a GPU if there is one; a launcher: one a process")
-    datasets: dict[str, Any] = _required("train, val, val_2, …; for a test any names")
-    network_g: dict[str, Any] = _required("a registered network and its arguments")
-    path: PathOptions = _required("files to start from")
-    manual_seed: int | None = _key("seed; null: random")
-    find_unused_parameters: bool = _key("distributed: whether some parameters may get no gradient", False)
-    train: TrainOptions | None = _key("training")
-    val: ValOptions | None = _key("validation and test")
-    logger: LoggerOptions | None = _key("log and checkpoints")
-    dist_params: DistOptions | None = _key("how the processes of a distributed run meet")
+    name: str = option("the experiment's name: its folder under experiments/ or results/")
+    model_type: str = option("RecurrentVSRModel")
+    scale: int = option("enlargement")
+    num_gpu: int | Literal["auto"] = option("0: CPU; auto: a GPU if there is one; a launcher: one a process")
+    datasets: dict[str, Any] = option("train, val, val_2, …; for a test any names")
+    network_g: dict[str, Any] = option("a registered network and its arguments")
+    path: PathOptions = option("files to start from")
+    manual_seed: int | None = option("seed; null: random", None)
+    find_unused_parameters: bool = option("distributed: whether some parameters may get no gradient", False)
+    train: TrainOptions | None = option("training", None)
+    val: ValOptions | None = option("validation and test", None)
+    logger: LoggerOptions | None = option("log and checkpoints", None)
+    dist_params: DistOptions | None = option("how the processes of a distributed run meet", None)

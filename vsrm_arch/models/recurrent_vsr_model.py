@@ -2,14 +2,17 @@
 
 import copy
 import logging
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import compress
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
 from basicsr.archs import build_network
+from basicsr.data import build_dataloader, build_dataset
 from basicsr.losses import build_loss
 from basicsr.models.base_model import BaseModel
 from basicsr.utils.dist_util import master_only
@@ -20,17 +23,17 @@ from torch.utils.data import DataLoader
 
 from vsrm_arch import config
 from vsrm_arch.errors import UserError
+from vsrm_arch.files import remove_partial_files
 from vsrm_arch.inference import super_resolve, with_mirror
 from vsrm_arch.models import checkpoints
-from vsrm_arch.models.atomic import remove_partial_files
 from vsrm_arch.models.devices import autocast, choose_device, patient_group
 from vsrm_arch.models.divergence import stop_if_not_finite
 from vsrm_arch.models.optimization import LearningRates, build_optimizer, flow_parameters, load_moments
 from vsrm_arch.models.options import LoggerOptions, RecurrentVSROptions, TrainOptions, ValOptions
 from vsrm_arch.models.random_states import random_states, restore_random_states
 from vsrm_arch.models.requirements import size_requirements
-from vsrm_arch.models.results import Best, Results, better, read_best
-from vsrm_arch.models.validation import Validation, check_metrics
+from vsrm_arch.models.results import Best, Results, better, knows, read_best
+from vsrm_arch.models.validation import Validation
 
 __all__ = ["RecurrentVSRModel"]
 
@@ -58,7 +61,6 @@ class RecurrentVSRModel(BaseModel):
         super().__init__(opt)
         self.device = choose_device(opt)
         self.val_options = config.parse(ValOptions, opt.get("val") or {}, "val")
-        check_metrics(self.val_options.metrics or {}, "val.metrics")
         # Iterations that the weights have seen.
         self.iteration = 0
         self.best_metric_results: dict[str, Best] = {}
@@ -102,17 +104,21 @@ class RecurrentVSRModel(BaseModel):
         if path is None:
             return
         strict, key = paths.get("strict_load_g", True), paths.get("param_key_g", "auto")
+        fallback, what = None, "path.resume_state" if "resumed" in self.opt else "path.pretrain_network_g"
         if key == "auto":
-            key = "params" if self.is_train else "params_ema"
-        checkpoints.load_weights(self.net_g, path, key, strict)
+            # Not every file holds a moving average.
+            key, fallback = ("params", None) if self.is_train else ("params_ema", "params")
+        checkpoints.load_weights(self.net_g, path, key, strict, fallback, what)
         if self.net_g_ema is not None:
-            checkpoints.load_weights(self.net_g_ema, path, "params_ema" if key else None, strict)
+            checkpoints.load_weights(self.net_g_ema, path, "params_ema" if key else None, strict, key, what)
 
     def _wrap(self) -> None:
         """Compiles the network in place, which keeps its parameters' names, and makes it distributed."""
         if self.train_options.compile:
             self.net_g.compile()
         if self.opt["dist"]:
+            # Convolutions of channel-last features hand out channel-last gradients; copying them costs little.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
             self.net_g = DistributedDataParallel(
                 self.net_g,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
@@ -375,12 +381,27 @@ class RecurrentVSRModel(BaseModel):
             ) from error
         if self.scaler.is_enabled() and resume_state.get("scaler"):
             self.scaler.load_state_dict(resume_state["scaler"])
-        states = resume_state.get("random_states", [])
-        if self.opt["rank"] < len(states):
-            restore_random_states(states[self.opt["rank"]])
         self.best_metric_results = dict(resume_state.get("best_metrics", {}))
         # The validation of an iteration follows its checkpoint: the results files may know more than the state.
         for path in self._validation.folder.glob("*/metrics.json"):
             known = self.best_metric_results.get(path.parent.name, {})
             self.best_metric_results[path.parent.name] = better(known, read_best(path))
         self.iteration = resume_state["iter"]
+        self._validate_what_is_owed()
+        states = resume_state.get("random_states", [])
+        if self.opt["rank"] < len(states):
+            restore_random_states(states[self.opt["rank"]])
+
+    def _validate_what_is_owed(self) -> None:
+        """Validates the sets that the run before did not come to: its checkpoint was written first."""
+        options = self.val_options
+        if not options.metrics or options.val_freq is None or self.iteration % options.val_freq:
+            return
+        sections = [section for key, section in self.opt["datasets"].items() if key.startswith("val")]
+        folder = self._validation.folder
+        owed = [not knows(folder / section["name"] / "metrics.json", self.iteration) for section in sections]
+        if self.opt["dist"]:
+            torch.distributed.broadcast_object_list(owed, src=0, group=self._patient_group)
+        for section in compress(sections, owed):
+            loader = build_dataloader(build_dataset(section), section)
+            self.validation(loader, self.iteration, None, self.opt["val"].get("save_img", False))

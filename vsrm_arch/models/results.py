@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsrm_arch.models.atomic import atomic_write
+from vsrm_arch.models.saving import save
 from vsrm_arch.models.validation import ClipScores
 
-__all__ = ["Results", "better", "read_best"]
+__all__ = ["Results", "better", "knows", "read_best"]
 
 # Of a larger set, the clips' scores stand in the results file alone.
 _CLIPS_LOGGED = 20
@@ -103,14 +103,18 @@ class Results:
             "history": history,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(json.dumps(_finite(content), indent=1).encode())
+        save(path, json.dumps(_finite(content), indent=1).encode())
 
 
 def read_best(path: Path) -> Best:
     """The best values that a results file knows of."""
     best: Best = _read(path).get("best", {})
     return {metric: record | {"val": float(record["val"])} for metric, record in best.items()}
+
+
+def knows(path: Path, iteration: int) -> bool:
+    """Whether a results file holds the validation of an iteration."""
+    return any(entry["iteration"] == iteration for entry in _read(path).get("history", []))
 
 
 def better(first: Best, second: Best) -> Best:

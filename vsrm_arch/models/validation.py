@@ -1,6 +1,7 @@
 """Running a network over a validation set: which frames, which metrics, which pictures."""
 
-import inspect
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,6 @@ import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import imwrite, tensor2img
 from basicsr.utils.dist_util import get_dist_info
-from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.utils.data import Dataset
@@ -22,10 +22,12 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.models.comparison import comparison
 from vsrm_arch.models.options import ValOptions
 
-__all__ = ["ClipScores", "Validation", "check_metrics"]
+__all__ = ["ClipScores", "Validation"]
 
-# `better` tells whether high or low is good.
-_KEYS_OF_EVERY_METRIC = {"type", "better"}
+# A log without a progress bar shows that a long validation goes on.
+_SECONDS_BETWEEN_LINES = 60
+
+_logger = logging.getLogger("basicsr.vsrm_arch")
 
 
 @dataclass
@@ -87,10 +89,16 @@ class Validation:
         rank, world_size = get_dist_info()
         length: int = len(dataset)  # type: ignore[arg-type]
         scores = []
+        name = dataset.opt["name"]  # type: ignore[attr-defined]
+        _logger.info("Validation %s: %d %s", name, length, "clip" if length == 1 else "clips")
+        logged = time.monotonic()
         hidden = not self.options.pbar or rank != 0
         # disable=None hides the bar where the output is no terminal.
         for index in tqdm(range(rank, length, world_size), unit="clip", leave=False, disable=hidden or None):
             scores.append(self._validate_clip(dataset, index, suffix, save_img))
+            if time.monotonic() - logged > _SECONDS_BETWEEN_LINES:
+                _logger.info("Validation %s: %d of %d clips are done", name, min(index + world_size, length), length)
+                logged = time.monotonic()
         if world_size > 1:
             gathered: list[Any] | None = [None] * world_size if rank == 0 else None
             torch.distributed.gather_object(scores, gathered, group=self.group)
@@ -173,34 +181,6 @@ class Validation:
         frame = len(frames) // 2 if chosen is None else min(chosen, len(frames) - 1)
         bicubic = tensor2img(self.enlarge_bicubic(frames[frame][None, None])[0, 0])
         _save(comparison(bicubic, images[frame], None if truths is None else truths[frame]), path)
-
-
-def check_metrics(metrics: Mapping[str, Mapping[str, Any]], where: str) -> None:
-    """Checks that each metric is registered and takes the arguments given.
-
-    The registered functions end in ``**kwargs`` and would swallow a mistyped key.
-
-    Raises:
-        UserError: If not; the valid names are given.
-    """
-    for name, options in metrics.items():
-        kind = options.get("type")
-        if kind not in METRIC_REGISTRY:
-            known = ", ".join(sorted(METRIC_REGISTRY.keys()))
-            raise UserError(f"{where}.{name}: no metric {kind} is registered; the type must be one of {known}")
-        parameters = inspect.signature(METRIC_REGISTRY.get(kind)).parameters.values()
-        named = [p for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in ("img", "img2")]
-        valid = {p.name for p in named}
-        unknown = [key for key in options if key not in valid | _KEYS_OF_EVERY_METRIC]
-        if unknown:
-            raise UserError(
-                f"{where}.{name}: {kind} has no argument {unknown[0]}; it takes {', '.join(sorted(valid))}, and better"
-            )
-        missing = [p.name for p in named if p.default is p.empty and p.name not in options]
-        if missing:
-            raise UserError(f"{where}.{name}: {kind} needs {missing[0]}; set it (0 crops nothing)")
-        if options.get("better", "higher") not in ("higher", "lower"):
-            raise UserError(f"{where}.{name}.better: {options['better']}; it must be higher or lower")
 
 
 def _size(frames: Tensor) -> str:

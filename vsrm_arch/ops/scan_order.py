@@ -6,6 +6,7 @@ Nothing is moved for an order: a scan walks through index lists, or through slic
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 __all__ = ["ScanOrder", "Visit", "check_scan_order"]
@@ -60,12 +61,12 @@ class Visit:
     def visited(self, tokens: Tensor) -> Tensor:
         """All tokens ``(B, L, ...)`` in the order of the visits; differentiable."""
         if self.index is not None:
-            tokens = tokens.unflatten(1, (self.num_frames, -1)).transpose(1, 2).flatten(1, 2)
+            tokens = rearrange(tokens, "b (t s) ... -> b (s t) ...", t=self.num_frames)
         return tokens.flip(1) if self.reverse else tokens
 
     def back(self, visited: Tensor) -> Tensor:
         """The inverse of :meth:`visited`."""
         tokens = visited.flip(1) if self.reverse else visited
         if self.index is not None:
-            tokens = tokens.unflatten(1, (-1, self.num_frames)).transpose(1, 2).flatten(1, 2)
+            tokens = rearrange(tokens, "b (s t) ... -> b (t s) ...", t=self.num_frames)
         return tokens

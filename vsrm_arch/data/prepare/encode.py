@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +17,19 @@ from tqdm import tqdm
 
 from vsrm_arch.data.bicubic import downscale
 from vsrm_arch.data.errors import DataError
-from vsrm_arch.data.images import encode_png, read_image
+from vsrm_arch.data.images import encode_png, image_size, read_image
 from vsrm_arch.data.prepare.targets import Target, writing
 
-__all__ = ["Clip", "Frame", "ImageClip", "default_workers", "recipe", "write_pair"]
+__all__ = [
+    "Clip",
+    "Frame",
+    "ImageClip",
+    "check_official_size",
+    "default_workers",
+    "file_identity",
+    "recipe",
+    "write_pair",
+]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -90,10 +99,11 @@ class ImageClip:
         """Number of frames."""
         return len(self.files)
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """The files' names."""
-        return " ".join(self.files)
+        """Name, bytes and time of every file: without reading any, tells whether one was replaced."""
+        folders = [folder for folder in (self.folder, self.low_folder) if folder is not None]
+        return " ".join(file_identity(folder / file) for folder in folders for file in self.files)
 
     def frames(self) -> Iterator[Frame]:
         """The frames, in order."""
@@ -101,6 +111,30 @@ class ImageClip:
             key = f"{self.name}/{i:08d}" if self.numbered else f"{self.name}/{Path(file).stem}"
             low = None if self.low_folder is None else partial(read_image, self.low_folder / file)
             yield Frame(key, str(self.folder / file), partial(read_image, self.folder / file), low)
+
+
+def file_identity(path: Path) -> str:
+    """What tells a file from another of the same name, without reading it."""
+    status = path.stat()
+    return f"{path.name} {status.st_size} {status.st_mtime_ns}"
+
+
+def check_official_size(path: Path, size: tuple[int, int]) -> None:
+    """Checks a frame of a data set whose frames have one official size.
+
+    Args:
+        path: The frame.
+        size: The official height and width.
+
+    Raises:
+        DataError: If the frame has another.
+    """
+    height, width = image_size(path)
+    if (height, width) != size:
+        hint = "is this the low resolution?" if height < size[0] else "fetch the official frames"
+        raise DataError(
+            f"{path} is {width}x{height}, expected {size[1]}x{size[0]}; {hint} (`basicsr prepare clips` takes any size)"
+        )
 
 
 def default_workers() -> int:
@@ -120,7 +154,7 @@ def recipe(clips: Sequence[Clip], scale: int, low: str | None) -> dict[str, obje
     for clip in clips:
         height, width = (side - side % scale for side in clip.size)
         digest.update(f"{clip.name} {height}x{width} {clip.identity}\n".encode())
-    held: dict[str, object] = {"version": 1, "clips": len(clips), "sha256": digest.hexdigest()}
+    held: dict[str, object] = {"version": 2, "clips": len(clips), "sha256": digest.hexdigest()}
     return held if low is None else {**held, "scale": scale, "low": low}
 
 
@@ -162,14 +196,18 @@ def write_pair(
         _logger.info("%s: %dx%d cropped to %dx%d, multiples of %d", clip.name, *clip.size[::-1], width, height, scale)
     if len(cropped) > 5:
         _logger.info("… and %d clips more cropped in the same way", len(cropped) - 5)
-    kept = kept or f"what is done is kept in {' and '.join(str(target.partial) for target in targets)}"
+
+    def what_is_kept() -> str:
+        begun = " and ".join(str(target.partial) for target in targets if target.partial.exists())
+        return kept or (f"what is done is kept in {begun}" if begun else "nothing was written")
+
     try:
-        with writing(targets[0].path.parent, kept):
+        with writing(targets[0].path.parent, what_is_kept):
             _write(clips, gt if gt in targets else None, lq if lq in targets else None, scale, workers, title)
             for target in targets:
                 target.finish()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{kept}; to go on give the same command again") from None
+        raise KeyboardInterrupt(f"{what_is_kept()}; to go on give the same command again") from None
     finally:
         for target in targets:
             target.close()

@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from vsrm_arch.data.images import image_size
-from vsrm_arch.data.prepare.encode import ImageClip, default_workers, recipe, write_pair
+from vsrm_arch.data.prepare.encode import ImageClip, check_official_size, default_workers, recipe, write_pair
 from vsrm_arch.data.prepare.targets import FolderTarget, LmdbTarget, listing, write_meta_info
 from vsrm_arch.errors import UserError
 
@@ -18,7 +18,14 @@ REDS4 = ("000", "011", "015", "020")
 _FIRST_VAL = 240
 
 
-def find_reds(source: Path, scale: int, train: int = 240, val: int = 30, frames: int = 100) -> list[ImageClip]:
+def find_reds(
+    source: Path,
+    scale: int,
+    train: int = 240,
+    val: int = 30,
+    frames: int = 100,
+    size: tuple[int, int] = (720, 1280),
+) -> list[ImageClip]:
     """Finds and checks the official clips.
 
     Args:
@@ -28,22 +35,23 @@ def find_reds(source: Path, scale: int, train: int = 240, val: int = 30, frames:
         train: Number of training clips.
         val: Number of validation clips.
         frames: Number of frames of each.
+        size: Their height and width.
 
     Returns:
         The clips under BasicSR's names; a ``train_sharp`` that holds 240-269 already is taken as it is.
 
     Raises:
-        UserError: If a folder, a clip or a frame is missing.
+        UserError: If a folder, a clip or a frame is missing, or a clip's first frame has another size.
     """
     train_names = [f"{i:03d}" for i in range(train)]
     val_names = [f"{_FIRST_VAL + i:03d}" for i in range(val)]
     train_folder = _find(source, "train")
-    clips = _clips(train_folder, _low(source, "train", scale), train_names, train_names, frames)
+    clips = _clips(train_folder, _low(source, "train", scale), train_names, train_names, frames, size)
     if all((train_folder / name).is_dir() for name in val_names):
         _logger.info("%s is regrouped already: validation clips taken from there", train_folder)
-        return clips + _clips(train_folder, _low(source, "train", scale), val_names, val_names, frames)
+        return clips + _clips(train_folder, _low(source, "train", scale), val_names, val_names, frames, size)
     official = [f"{i:03d}" for i in range(val)]
-    return clips + _clips(_find(source, "val"), _low(source, "val", scale), official, val_names, frames)
+    return clips + _clips(_find(source, "val"), _low(source, "val", scale), official, val_names, frames, size)
 
 
 def prepare_reds(
@@ -55,6 +63,7 @@ def prepare_reds(
     train: int = 240,
     val: int = 30,
     frames: int = 100,
+    size: tuple[int, int] = (720, 1280),
 ) -> None:
     """Makes ``REDS/train_sharp_with_val.lmdb``, its low resolution, and ``REDS4/`` with ``GT`` and ``sharp_bicubic``.
 
@@ -67,23 +76,27 @@ def prepare_reds(
         train: Number of training clips.
         val: Number of validation clips.
         frames: Number of frames of each.
+        size: Their height and width.
 
     Raises:
         UserError: If something is missing, ill-sized or in the way.
     """
-    clips = find_reds(source, scale, train, val, frames)
+    clips = find_reds(source, scale, train, val, frames, size)
+    # The ground truth does not depend on the low resolution that lies beside it.
+    high = [replace(clip, low_folder=None) for clip in clips]
     low = "official" if all(clip.low_folder for clip in clips) else "bicubic"
     if low == "bicubic":
         _logger.info("no complete official X%d low resolution below %s: it is made (bicubic)", scale, source)
-        clips = [ImageClip(clip.name, clip.folder, clip.files, clip.size) for clip in clips]
+        clips = high
     tag = "" if scale == 4 else f"_X{scale}"
     workers = workers or default_workers()
 
     reds = output / "REDS"
-    gt = LmdbTarget(reds / "train_sharp_with_val.lmdb", recipe(clips, scale, None), force)
+    gt = LmdbTarget(reds / "train_sharp_with_val.lmdb", recipe(high, scale, None), force)
     lq = LmdbTarget(reds / f"train_sharp_bicubic{tag}_with_val.lmdb", recipe(clips, scale, low), force)
     test = [clip for clip in clips if clip.name in REDS4]
-    test_gt = FolderTarget(output / "REDS4/GT", recipe(test, scale, None), force)
+    test_high = [clip for clip in high if clip.name in REDS4]
+    test_gt = FolderTarget(output / "REDS4/GT", recipe(test_high, scale, None), force)
     test_lq = FolderTarget(output / f"REDS4/sharp_bicubic{tag}", recipe(test, scale, low), force)
 
     write_pair(clips, gt, lq, scale, workers, "REDS")
@@ -110,13 +123,22 @@ def _low(source: Path, part: str, scale: int) -> Path | None:
     return None
 
 
-def _clips(folder: Path, low: Path | None, found: Sequence[str], names: Sequence[str], frames: int) -> list[ImageClip]:
+def _clips(
+    folder: Path,
+    low: Path | None,
+    found: Sequence[str],
+    names: Sequence[str],
+    frames: int,
+    size: tuple[int, int],
+) -> list[ImageClip]:
     files = tuple(f"{i:08d}.png" for i in range(frames))
     for root in (folder, low):
         if root is not None:
             _check_complete(root, found, files)
+    for clip in found:
+        check_official_size(folder / clip / files[0], size)
     return [
-        ImageClip(name, folder / old, files, image_size(folder / old / files[0]), low_folder=low / old if low else None)
+        ImageClip(name, folder / old, files, size, low_folder=low / old if low else None)
         for old, name in zip(found, names, strict=True)
     ]
 

@@ -7,6 +7,7 @@ zooms by fractions of a pixel over a scene with depth, so that near parts move f
 mean of 3x3 samples. Motion is 0.3 to 2 low-resolution pixels a frame, so that neighbours hold what one frame lacks.
 """
 
+import errno
 import logging
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from vsrm_arch.data.images import read_image
 from vsrm_arch.data.prepare.encode import Clip, Frame, default_workers, recipe, write_pair
 from vsrm_arch.data.prepare.targets import LmdbTarget, listing, write_meta_info, writing
 from vsrm_arch.errors import UserError
+from vsrm_arch.files import replace_folder
 
 __all__ = ["TRAIN_SHOTS", "VAL_SHOTS", "Shot", "ensure_sample", "prepare_sample", "render"]
 
@@ -194,7 +196,7 @@ def ensure_sample(root: Path, force: bool = False, workers: int | None = None) -
     """
     if root.is_dir() and not force:
         return
-    with writing(root.parent, _KEPT):
+    with writing(root.parent, lambda: _KEPT):
         root.parent.mkdir(parents=True, exist_ok=True)
         with _locked(root.with_name(f".{root.name}.lock")):
             if not root.is_dir() or force:
@@ -208,15 +210,15 @@ def _make(root: Path, force: bool, workers: int | None) -> None:
         prepare_sample(temporary, workers=workers)
         # mkdtemp's folder is the owner's alone; a data set is to be read like any other folder.
         temporary.chmod(0o755)
-        if force and root.is_dir():
-            root.rename(temporary / "old")
         try:
-            temporary.rename(root)
-        except OSError:
+            if force:
+                replace_folder(temporary, root)
+            else:
+                temporary.rename(root)
+        except OSError as error:
             # Without a lock another process may have been first, with the same bytes.
-            if not root.is_dir():
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-        shutil.rmtree(root / "old", ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

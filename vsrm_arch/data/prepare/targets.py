@@ -10,58 +10,57 @@ import logging
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
 
+from vsrm_arch.data.errors import DataError
 from vsrm_arch.data.images import image_size, png_size
-from vsrm_arch.data.sources import open_frames
+from vsrm_arch.data.sources import expected_bytes, open_frames, open_lmdb
 from vsrm_arch.errors import UserError
+from vsrm_arch.files import atomic_write, remedy, remove_partial_files, replace_folder, write_text
 
-__all__ = ["FolderTarget", "LmdbTarget", "Target", "listing", "write_meta_info", "write_text", "writing"]
+__all__ = ["FolderTarget", "LmdbTarget", "Target", "listing", "write_meta_info", "writing"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
 # Hidden, because BasicSR takes every visible entry of a test folder for a clip.
 _RECIPE = ".prepare.json"
+# Stands in it beside the recipe.
+_FRAMES = "frames"
 _MAP_STEP = 256 * 2**20
 _BATCH_BYTES = 64 * 2**20
+_DAMAGED = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError)
 
 
 @contextmanager
-def writing(folder: Path, kept: str) -> Iterator[None]:
+def writing(folder: Path, kept: Callable[[], str]) -> Iterator[None]:
     """Turns faults of the file system into one line.
 
     Args:
         folder: Where the ``with`` block writes.
-        kept: What is left of the work when it is stopped.
+        kept: Says what is left of the work when it is stopped.
 
     Raises:
         UserError: If the disk is full or ``folder`` cannot be written.
     """
-    full = f"the disk of {folder.absolute()} is full; make room and run the same command again, {kept}"
+    full = f"the disk of {folder.absolute()} is full; make room and run the same command again"
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(full) from error
+            raise UserError(f"{full}, {kept()}") from error
         where = error.filename or folder
-        raise UserError(f"{where}: {error.strerror}; mend that and run the same command again, {kept}") from error
+        raise UserError(
+            f"{where}: {error.strerror}; {remedy(error)} and run the same command again, {kept()}"
+        ) from error
     except lmdb.Error as error:
         # LMDB reports a write that was cut short as an input/output error.
         if os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(folder).free < 2 * _BATCH_BYTES:
-            raise UserError(full) from error
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a small text file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+            raise UserError(f"{full}, {kept()}") from error
+        raise UserError(f"{folder}: {error}; mend that and run the same command again, {kept()}") from error
 
 
 def listing(root: Path) -> dict[str, tuple[int, tuple[int, int]]]:
@@ -101,22 +100,37 @@ class Target(ABC):
     """
 
     def __init__(self, path: Path, recipe: dict[str, object], force: bool = False) -> None:
-        self.path, self.recipe = path, recipe
+        self.path, self.recipe, self.force = path, recipe, force
         self.partial = path.with_name(path.name + ".partial")
         self.finished = path.exists() and not force
-        if self.finished and self._recipe_of(path) != recipe:
-            raise UserError(f"{path} is there already and was not made from the same data; move it away or use --force")
-        if not self.finished and self.partial.exists() and self._recipe_of(self.partial) != recipe:
+        if self.finished:
+            self._check_finished()
+        elif self.partial.exists() and self._recipe_of(self.partial)[0] != recipe:
             if not force:
                 raise UserError(f"{self.partial} is left from a run with other data; delete it or use --force")
             shutil.rmtree(self.partial)
 
-    @staticmethod
-    def _recipe_of(path: Path) -> object:
+    def _check_finished(self) -> None:
+        recipe, made = self._recipe_of(self.path)
+        if recipe != self.recipe:
+            raise UserError(
+                f"{self.path} is there already and was not made from the same data; move it away or use --force"
+            )
         try:
-            return json.loads((path / _RECIPE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+            there = self._count(self.path)
+        except DataError as error:
+            raise DataError(f"{self.path} is damaged; use --force to make it again") from error
+        if there != made:
+            raise UserError(f"{self.path} holds {there} frames, but {made} were written; use --force to make it again")
+
+    @staticmethod
+    def _recipe_of(path: Path) -> tuple[object, object]:
+        """What a target was made from, and the number of its frames, known once it is complete."""
+        try:
+            recipe = json.loads((path / _RECIPE).read_text(encoding="utf-8"))
+            return recipe, recipe.pop(_FRAMES, None)
+        except (OSError, ValueError, AttributeError):
+            return None, None
 
     def open(self) -> set[str]:
         """Makes ready to write.
@@ -125,7 +139,7 @@ class Target(ABC):
             The keys that an earlier run has written already.
         """
         self.partial.mkdir(parents=True, exist_ok=True)
-        if self._recipe_of(self.partial) is None:
+        if self._recipe_of(self.partial)[0] is None:
             write_text(self.partial / _RECIPE, json.dumps(self.recipe))
         return self._open()
 
@@ -133,20 +147,19 @@ class Target(ABC):
         """Completes the target and gives it its name; a finished one of that name is replaced only now."""
         self.flush()
         self._complete()
-        old = self.path.with_name(self.path.name + ".old")
-        if old.exists():
-            shutil.rmtree(old)
-        if self.path.exists():
-            self.path.rename(old)
-        self.partial.rename(self.path)
-        if old.exists():
-            shutil.rmtree(old)
+        write_text(self.partial / _RECIPE, json.dumps({**self.recipe, _FRAMES: self._count(self.partial)}))
+        replace_folder(self.partial, self.path)
 
     @abstractmethod
     def _open(self) -> set[str]: ...
 
     @abstractmethod
     def _complete(self) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def _count(path: Path) -> int:
+        """Number of frames of a complete target."""
 
     @abstractmethod
     def put(self, key: str, png: bytes) -> None:
@@ -170,13 +183,34 @@ class LmdbTarget(Target):
     _environment: lmdb.Environment | None = None
 
     def _open(self) -> set[str]:
-        data = self.partial / "data.mdb"
-        self._size = (data.stat().st_size if data.exists() else 0) + _MAP_STEP
-        self._environment = lmdb.open(str(self.partial), map_size=self._size)
         self._pending: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
-        with self._environment.begin() as transaction:
-            return {bytes(key).decode() for key in transaction.cursor().iternext(values=False)}
+        try:
+            return self._open_environment()
+        except DataError:
+            if not self.force:
+                raise
+            self.close()
+            (self.partial / "data.mdb").unlink()
+            return self._open_environment()
+
+    def _open_environment(self) -> set[str]:
+        data = self.partial / "data.mdb"
+        self._size = (data.stat().st_size if data.exists() else 0) + _MAP_STEP
+        with self._damage_named():
+            self._environment = lmdb.open(str(self.partial), map_size=self._size)
+            if data.stat().st_size < expected_bytes(self._environment):
+                raise lmdb.CorruptedError("it is cut short")
+            with self._environment.begin() as transaction:
+                return {bytes(key).decode() for key in transaction.cursor().iternext(values=False)}
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
+        except _DAMAGED as error:
+            remedy = "delete it" if self.force else "delete it or use --force"
+            raise DataError(f"the partial LMDB {self.partial} is damaged ({error}); {remedy}") from error
 
     def put(self, key: str, png: bytes) -> None:
         """Adds a frame, see :meth:`Target.put`."""
@@ -190,7 +224,7 @@ class LmdbTarget(Target):
         assert self._environment is not None
         while self._pending:
             try:
-                with self._environment.begin(write=True) as transaction:
+                with self._damage_named(), self._environment.begin(write=True) as transaction:
                     for key, value in self._pending:
                         transaction.put(key, value)
             except lmdb.MapFullError:
@@ -203,12 +237,17 @@ class LmdbTarget(Target):
     def _complete(self) -> None:
         assert self._environment is not None
         lines = []
-        with self._environment.begin(buffers=True) as transaction:
+        with self._damage_named(), self._environment.begin(buffers=True) as transaction:
             for key, value in transaction.cursor():
                 height, width = png_size(value)
                 lines.append(f"{bytes(key).decode()}.png ({height},{width},3) 1\n")
         write_text(self.partial / "meta_info.txt", "".join(lines))
         self.close()
+
+    @staticmethod
+    def _count(path: Path) -> int:
+        with open_lmdb(path) as environment:
+            return int(environment.stat()["entries"])
 
     def close(self) -> None:
         """Closes the environment, see :meth:`Target.close`."""
@@ -223,20 +262,22 @@ class FolderTarget(Target):
     def _open(self) -> set[str]:
         return {path.relative_to(self.partial).with_suffix("").as_posix() for path in self.partial.rglob("*.png")}
 
+    @staticmethod
+    def _count(path: Path) -> int:
+        return sum(1 for _ in path.rglob("*.png"))
+
     def put(self, key: str, png: bytes) -> None:
         """Writes a frame, see :meth:`Target.put`."""
         path = self.partial / f"{key}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(png)
-        temporary.replace(path)
+        with atomic_write(path, sync=False) as file:
+            file.write(png)
 
     def flush(self) -> None:
         """Nothing is held back, see :meth:`Target.flush`."""
 
     def _complete(self) -> None:
-        for left_over in self.partial.rglob("*.tmp"):
-            left_over.unlink()
+        remove_partial_files(path for path in self.partial.rglob("*") if path.is_dir())
 
     def close(self) -> None:
         """Nothing is open, see :meth:`Target.close`."""

@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vsrm_arch.data.images import image_size, is_image, natural_key
-from vsrm_arch.data.prepare.encode import ImageClip, default_workers, recipe, write_pair
+from vsrm_arch.data.images import is_image, natural_key
+from vsrm_arch.data.prepare.encode import ImageClip, check_official_size, default_workers, recipe, write_pair
 from vsrm_arch.data.prepare.targets import FolderTarget, write_meta_info
 from vsrm_arch.errors import UserError
 
 __all__ = ["VID4", "prepare_vid4"]
 
-VID4 = {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}
+# Clip → number of frames, and their height and width.
+VID4 = {
+    "calendar": (41, (576, 720)),
+    "city": (34, (576, 704)),
+    "foliage": (49, (480, 720)),
+    "walk": (47, (480, 720)),
+}
 
 
 def prepare_vid4(
@@ -33,7 +39,7 @@ def prepare_vid4(
         force: Replace what is finished.
 
     Raises:
-        UserError: If a clip or a frame is missing, or something is in the way.
+        UserError: If a clip or a frame is missing or ill-sized, or something is in the way.
     """
     folder = source / "GT" if (source / "GT").is_dir() else source
     found = [_clip(folder, name) for name in sorted(clips or VID4)]
@@ -51,6 +57,8 @@ def _clip(root: Path, name: str) -> ImageClip:
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist; fetch the clip, or name those that are there with --clips")
     files = sorted((path.name for path in folder.iterdir() if is_image(path)), key=natural_key)
-    if len(files) != VID4[name]:
-        raise UserError(f"{folder} has {len(files)} frames, Vid4's {name} has {VID4[name]}; fetch it again")
-    return ImageClip(name, folder, files, image_size(folder / files[0]), numbered=True)
+    count, size = VID4[name]
+    if len(files) != count:
+        raise UserError(f"{folder} has {len(files)} frames, Vid4's {name} has {count}; fetch it again")
+    check_official_size(folder / files[0], size)
+    return ImageClip(name, folder, files, size, numbered=True)

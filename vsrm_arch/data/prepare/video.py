@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsrm_arch.data.errors import DataError
-from vsrm_arch.data.prepare.encode import Frame
+from vsrm_arch.data.prepare.encode import Frame, file_identity
 from vsrm_arch.errors import UserError
 
 __all__ = ["VIDEO_SUFFIXES", "VideoClip", "open_video"]
@@ -35,8 +35,8 @@ class VideoClip:
 
     @property
     def identity(self) -> str:
-        """The file's name and size."""
-        return f"{self.path.name} {self.path.stat().st_size}"
+        """The file's name, bytes and time."""
+        return file_identity(self.path)
 
     def frames(self) -> Iterator[Frame]:
         """The frames, in order; colours are converted where they are encoded, in the threads."""

@@ -3,8 +3,7 @@
 import logging
 from pathlib import Path
 
-from vsrm_arch.data.images import image_size
-from vsrm_arch.data.prepare.encode import ImageClip, default_workers, recipe, write_pair
+from vsrm_arch.data.prepare.encode import ImageClip, check_official_size, default_workers, recipe, write_pair
 from vsrm_arch.data.prepare.targets import FolderTarget, LmdbTarget, write_meta_info
 from vsrm_arch.errors import UserError
 
@@ -16,15 +15,16 @@ _FILES = tuple(f"im{i}.png" for i in range(1, 8))
 _OFFICIAL = {"sep_trainlist.txt": 64612, "sep_testlist.txt": 7824}
 
 
-def find_vimeo90k(source: Path, list_name: str) -> list[ImageClip]:
+def find_vimeo90k(source: Path, list_name: str, size: tuple[int, int] = (256, 448)) -> list[ImageClip]:
     """Finds and checks the septuplets of a list.
 
     Args:
         source: The unpacked ``vimeo_septuplet`` folder.
         list_name: ``sep_trainlist.txt`` or ``sep_testlist.txt``.
+        size: Height and width of all frames.
 
     Raises:
-        UserError: If the list, a septuplet or a frame is missing.
+        UserError: If the list, a septuplet or a frame is missing, or the first frame has another size.
     """
     path = source / list_name
     if not path.is_file():
@@ -32,22 +32,27 @@ def find_vimeo90k(source: Path, list_name: str) -> list[ImageClip]:
     names = path.read_text(encoding="utf-8").split()
     if len(names) != _OFFICIAL[list_name]:
         _logger.warning("%s names %d septuplets, the official list %d", path, len(names), _OFFICIAL[list_name])
-    clips = []
-    size: tuple[int, int] | None = None
+    clips: list[ImageClip] = []
     for name in names:
         folder = source / "sequences" / name
         there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
         lacking = [file for file in _FILES if file not in there]
         if lacking:
             raise UserError(f"{folder / lacking[0]} is missing, {list_name} names it; unpack vimeo_septuplet.zip again")
-        # All frames have one size, 256x448; each is checked when it is read.
-        size = size or image_size(folder / _FILES[0])
+        if not clips:
+            # The others are checked when they are read.
+            check_official_size(folder / _FILES[0], size)
         clips.append(ImageClip(name, folder, _FILES, size))
     return clips
 
 
 def prepare_vimeo90k(
-    source: Path, output: Path, scale: int = 4, workers: int | None = None, force: bool = False
+    source: Path,
+    output: Path,
+    scale: int = 4,
+    workers: int | None = None,
+    force: bool = False,
+    size: tuple[int, int] = (256, 448),
 ) -> None:
     """Makes ``vimeo90k/vimeo90k_train_GT.lmdb``, ``vimeo90k_train_LR7frames.lmdb`` and the test set's low resolution.
 
@@ -60,6 +65,7 @@ def prepare_vimeo90k(
         scale: Factor of the low resolution; other than 4 it stands in the names of what is written.
         workers: Number of threads; all processors by default.
         force: Replace what is finished.
+        size: Height and width of all frames.
 
     Raises:
         UserError: If something is missing, ill-sized or in the way.
@@ -67,7 +73,7 @@ def prepare_vimeo90k(
     vimeo = output / "vimeo90k"
     workers = workers or default_workers()
     tag = "" if scale == 4 else f"_X{scale}"
-    train, test = find_vimeo90k(source, "sep_trainlist.txt"), find_vimeo90k(source, "sep_testlist.txt")
+    train, test = (find_vimeo90k(source, f"sep_{part}list.txt", size) for part in ("train", "test"))
     gt = LmdbTarget(vimeo / "vimeo90k_train_GT.lmdb", recipe(train, scale, None), force)
     lq = LmdbTarget(vimeo / f"vimeo90k_train_LR7frames{tag}.lmdb", recipe(train, scale, "bicubic"), force)
     low = vimeo / f"vimeo_septuplet_matlabLRx{scale}/sequences"
