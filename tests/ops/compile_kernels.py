@@ -19,6 +19,7 @@ from triton.runtime.jit import JITFunction
 
 from vsrm_arch.ops.causal_conv1d.fused import causal_conv1d_fused
 from vsrm_arch.ops.cross_scan.fused import cross_scan_fused
+from vsrm_arch.ops.gated_conv3d.fused import gated_conv3d_fused
 from vsrm_arch.ops.selective_scan.fused import selective_scan_fused
 
 KINDS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -71,3 +72,6 @@ if __name__ == "__main__":
         causal_conv1d_fused(x.to(dtype), weight, bias, "silu", True, order, frames).sum().backward()
     inputs = tokens_in(dtype, cross_inputs(5, 9, 40, 16), {"u", "delta", "B", "C"})
     cross_scan_fused(*inputs, True).sum().backward()
+    shapes = ((40, 1, 3, 3, 3), (40,)) * 2
+    halves = [torch.randn(1, 3, 4, 20, 40).to(dtype).requires_grad_() for _ in range(2)]
+    gated_conv3d_fused(*halves, *(torch.randn(shape, requires_grad=True) for shape in shapes)).sum().backward()

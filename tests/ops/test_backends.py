@@ -78,7 +78,10 @@ def test_inputs_beyond_a_backend(backends):
     assert backends.choose(None, "cuda", limit)() == "plain"
 
 
-@pytest.mark.parametrize("op", ["selective_scan", "causal_conv1d", "cross_scan"])
+OPS = ["selective_scan", "causal_conv1d", "cross_scan", "gated_conv3d"]
+
+
+@pytest.mark.parametrize("op", OPS)
 def test_every_op_reads_its_variable(op, monkeypatch):
     monkeypatch.setenv(f"VSRM_{op.upper()}_BACKEND", "fastest")
     with pytest.raises(UserError, match=f"^{op}: the environment variable VSRM_{op.upper()}_BACKEND is 'fastest'"):
@@ -136,8 +139,8 @@ def test_description(backends, monkeypatch):
 
 def test_description_of_all_ops():
     infos = describe_backends(["cpu", "cuda"])
-    assert {info.op for info in infos} == {"selective_scan", "causal_conv1d", "cross_scan"}
+    assert {info.op for info in infos} == set(OPS)
     for device_type in ("cpu", "cuda"):
         chosen = [info.op for info in infos if info.chosen and info.device_type == device_type]
-        assert chosen == ["selective_scan", "causal_conv1d", "cross_scan"]
+        assert chosen == OPS
     assert {info.device_type for info in describe_backends()} >= {"cpu"}

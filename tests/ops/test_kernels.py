@@ -18,5 +18,6 @@ def test_the_kernels_compile(capability, dtype):
     command = [sys.executable, str(Path(__file__).with_name("compile_kernels.py")), capability, dtype]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
-    # Twice the convolution's two kernels and the scan's three stages, two carries and gradients; the cross scan's two.
-    assert len(result.stdout.splitlines()) == 2 * (2 + 6) + 2
+    # Twice the convolution's two kernels and the scan's three stages, two carries and gradients; the cross scan's two;
+    # the gated convolution's two, and two for each half.
+    assert len(result.stdout.splitlines()) == 2 * (2 + 6) + 2 + 2 + 2 * 2

@@ -400,7 +400,7 @@ def test_only_some_gradients():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("backend", ["mamba_ssm", "portable"])
+@pytest.mark.parametrize("backend", ["mamba_ssm", "portable", "triton"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("scan_order", "reverse"), ORDERS)
 @pytest.mark.parametrize("shape", [(1, 1, 8, 4), (2, 203 * 3, 24, 16)])
@@ -418,4 +418,4 @@ def test_on_a_gpu(backend, dtype, scan_order, reverse, shape):
 
 
 def test_backends_are_listed():
-    assert BACKENDS.names == ("mamba_ssm", "portable", "naive")
+    assert BACKENDS.names == ("mamba_ssm", "portable", "naive", "triton")

@@ -1,8 +1,8 @@
 """Temporal gated feed-forward network (eq. 6, Fig. 3)."""
 
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
+
+from vsrm_arch.ops.gated_conv3d import gated_conv3d
 
 __all__ = ["TGFN"]
 
@@ -38,11 +38,8 @@ class TGFN(nn.Module):
             ``(B, T, H, W, C)``.
         """
         x1, x2 = self.proj_in(x).chunk(2, dim=-1)
-        x1 = _channel_last(self.dwconv1, self.norm1(x1))
-        x2 = _channel_last(self.dwconv2, self.norm2(x2))
-        return self.proj_out(x1 * F.gelu(x2))
-
-
-def _channel_last(conv: nn.Conv3d, x: Tensor) -> Tensor:
-    y = conv(rearrange(x, "b t h w c -> b c t h w"))
-    return rearrange(y, "b c t h w -> b t h w c")
+        first, second = self.dwconv1, self.dwconv2
+        assert first.bias is not None
+        assert second.bias is not None
+        gated = gated_conv3d(self.norm1(x1), self.norm2(x2), first.weight, first.bias, second.weight, second.bias)
+        return self.proj_out(gated)

@@ -5,8 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vsrm_arch.ops import triton
 from vsrm_arch.ops.backends import Backend, Backends
-from vsrm_arch.ops.causal_conv1d import cuda
+from vsrm_arch.ops.causal_conv1d import cuda, fused
 from vsrm_arch.ops.causal_conv1d.naive import causal_conv1d_naive
 from vsrm_arch.ops.causal_conv1d.portable import causal_conv1d_portable
 from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
@@ -14,13 +15,14 @@ from vsrm_arch.ops.scan_order import ScanOrder, check_scan_order
 
 __all__ = ["BACKENDS", "causal_conv1d"]
 
-# The best first. A fused Triton version will stand at the head.
+# The best first, but for triton, which runs on request: it has been tested, but not yet timed on a GPU.
 BACKENDS = Backends(
     "causal_conv1d",
     [
         Backend("causal_conv1d", cuda.causal_conv1d_cuda, cuda.obstacle),
         Backend("portable", causal_conv1d_portable),
         Backend("naive", causal_conv1d_naive),
+        Backend("triton", fused.causal_conv1d_fused, triton.obstacle),
     ],
 )
 
@@ -33,7 +35,7 @@ def causal_conv1d(
     reverse: bool = False,
     scan_order: ScanOrder = "s2t",
     num_frames: int = 1,
-    backend: Literal["causal_conv1d", "portable", "naive"] | None = None,
+    backend: Literal["causal_conv1d", "portable", "naive", "triton"] | None = None,
 ) -> Tensor:
     """Convolves each channel along the visited tokens: each output sees its token and the K - 1 visited before it.
 
@@ -72,7 +74,8 @@ def causal_conv1d(
         raise ValueError(f"activation: expected 'silu' or None, got {activation!r}")
 
     def limit(name: str) -> str | None:
-        return cuda.limit(x, weight) if name == "causal_conv1d" else None
+        limits = {"causal_conv1d": cuda.limit, "triton": fused.limit}
+        return limits[name](x, weight) if name in limits else None
 
     run = BACKENDS.choose(backend, x.device.type, limit)
     with torch.autocast(x.device.type, enabled=False):

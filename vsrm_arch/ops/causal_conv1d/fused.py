@@ -12,8 +12,8 @@ __all__ = ["causal_conv1d_fused", "limit"]
 _TILE, _CHANNELS = 32, 64
 
 
-def limit(x: Tensor) -> str | None:
-    """Why the kernels cannot take inputs (B, L, E), or None if they can."""
+def limit(x: Tensor, weight: Tensor) -> str | None:
+    """Why the kernels cannot take inputs (B, L, E) and weights (E, K), or None if they can."""
     return "it knows no float64" if x.dtype == torch.float64 else None
 
 

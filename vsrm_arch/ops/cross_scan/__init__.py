@@ -5,15 +5,24 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vsrm_arch.ops import triton
 from vsrm_arch.ops.backends import Backend, Backends
 from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
+from vsrm_arch.ops.cross_scan import fused
 from vsrm_arch.ops.cross_scan.naive import cross_scan_naive
 from vsrm_arch.ops.cross_scan.portable import cross_scan_portable
 
 __all__ = ["BACKENDS", "cross_scan"]
 
-# The best first. A fused Triton version will stand at the head.
-BACKENDS = Backends("cross_scan", [Backend("portable", cross_scan_portable), Backend("naive", cross_scan_naive)])
+# The best first, but for triton, which runs on request: it has been tested, but not yet timed on a GPU.
+BACKENDS = Backends(
+    "cross_scan",
+    [
+        Backend("portable", cross_scan_portable),
+        Backend("naive", cross_scan_naive),
+        Backend("triton", fused.cross_scan_fused, triton.obstacle),
+    ],
+)
 
 
 def cross_scan(
@@ -25,7 +34,7 @@ def cross_scan(
     D: Tensor | None = None,
     delta_bias: Tensor | None = None,
     delta_softplus: bool = True,
-    backend: Literal["portable", "naive"] | None = None,
+    backend: Literal["portable", "naive", "triton"] | None = None,
 ) -> Tensor:
     """Scans K reference tokens per point and reads the last step with the target's own C (the paper's eq. 9-11).
 
@@ -67,6 +76,10 @@ def cross_scan(
     check_shape("D", D, (channels,), "E")
     check_shape("delta_bias", delta_bias, (channels,), "E")
     check_same_device(u, {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "delta_bias": delta_bias})
-    run = BACKENDS.choose(backend, u.device.type)
+
+    def limit(name: str) -> str | None:
+        return fused.limit(u, A) if name == "triton" else None
+
+    run = BACKENDS.choose(backend, u.device.type, limit)
     with torch.autocast(u.device.type, enabled=False):
         return run(u, delta, A, B, C, D, delta_bias, delta_softplus)

@@ -5,22 +5,24 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vsrm_arch.ops import triton
 from vsrm_arch.ops.backends import Backend, Backends
 from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
 from vsrm_arch.ops.scan_order import ScanOrder, check_scan_order
-from vsrm_arch.ops.selective_scan import mamba_ssm
+from vsrm_arch.ops.selective_scan import fused, mamba_ssm
 from vsrm_arch.ops.selective_scan.naive import selective_scan_naive
 from vsrm_arch.ops.selective_scan.portable import selective_scan_portable
 
 __all__ = ["BACKENDS", "selective_scan"]
 
-# The best first. A fused Triton version will stand at the head.
+# The best first, but for triton, which runs on request: it has been tested, but not yet timed on a GPU.
 BACKENDS = Backends(
     "selective_scan",
     [
         Backend("mamba_ssm", mamba_ssm.selective_scan_mamba_ssm, mamba_ssm.obstacle),
         Backend("portable", selective_scan_portable),
         Backend("naive", selective_scan_naive),
+        Backend("triton", fused.selective_scan_fused, triton.obstacle),
     ],
 )
 
@@ -38,7 +40,7 @@ def selective_scan(
     reverse: bool = False,
     scan_order: ScanOrder = "s2t",
     num_frames: int = 1,
-    backend: Literal["mamba_ssm", "portable", "naive"] | None = None,
+    backend: Literal["mamba_ssm", "portable", "naive", "triton"] | None = None,
 ) -> Tensor:
     """Runs the selective state space model over a sequence of tokens (the paper's eq. 2).
 
@@ -92,7 +94,8 @@ def selective_scan(
     check_scan_order(length, scan_order, num_frames)
 
     def limit(name: str) -> str | None:
-        return mamba_ssm.limit(u, A) if name == "mamba_ssm" else None
+        limits = {"mamba_ssm": mamba_ssm.limit, "triton": fused.limit}
+        return limits[name](u, A) if name in limits else None
 
     run = BACKENDS.choose(backend, u.device.type, limit)
     with torch.autocast(u.device.type, enabled=False):
