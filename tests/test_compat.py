@@ -264,3 +264,18 @@ def test_the_last_line_of_a_training_foretells_no_time(caplog):
     with caplog.at_level("INFO"):
         logger({"epoch": 0, "iter": 20, "lrs": [1e-3], "time": 1.0, "data_time": 0.0})
     assert "[eta: 0:00:00," in caplog.text
+
+
+@pytest.mark.parametrize("module", ["arch_util", "spynet_arch", "basicvsrpp_arch"])
+def test_flow_warp_makes_its_grid_where_the_feature_is(monkeypatch, module):
+    made, arange = [], torch.arange
+
+    def record(*args, **kwargs):
+        made.append(arange(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(torch, "arange", record)
+    flow_warp = importlib.import_module(f"basicsr.archs.{module}").flow_warp
+    feature, flow = torch.empty(1, 2, 3, 4, device="meta"), torch.empty(1, 3, 4, 2, device="meta")
+    assert flow_warp(feature, flow).shape == feature.shape
+    assert {grid.device.type for grid in made} == {"meta"}

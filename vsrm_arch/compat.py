@@ -240,6 +240,20 @@ def _quiet_meshgrid() -> None:
     warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
 
 
+def _warp_on_the_device() -> None:
+    """``flow_warp`` makes its grid on the CPU and copies it to the GPU, which waits for it at every warp."""
+    import torch
+    from basicsr.archs import arch_util
+
+    def flow_warp(original: Callable[..., torch.Tensor], x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        with torch.device(x.device):
+            return original(x, *args, **kwargs)
+
+    _wrap(arch_util, "flow_warp", flow_warp)
+    networks = ("basicvsr_arch", "basicvsrpp_arch", "spynet_arch", "tof_arch")
+    _put(arch_util.flow_warp, *(f"basicsr.archs.{network}" for network in networks))
+
+
 def _align_basicvsrpp_anywhere() -> None:
     """BasicVSR++: three faults.
 
@@ -324,4 +338,5 @@ _prefetch_anywhere()
 _distribute_models_anywhere()
 _count_the_last_iteration()
 _quiet_meshgrid()
+_warp_on_the_device()
 _align_basicvsrpp_anywhere()

@@ -110,11 +110,14 @@ class DCA(nn.Module):
         H, W = reference.shape[-2:]
         field = self.offset_net(F.pad(reference, (2, 2, 2, 2), mode="replicate"))  # pixels -1..H, -1..W
         field = field.float().tanh().flip(1).movedim(1, -1)  # [B, H + 2, W + 2, (y, x)]
-        side = torch.tensor([H, W], device=corner.device)
-        # A flow that leads far out must not overflow the integer.
-        start = torch.minimum(corner.clamp(min=-3), side + 2.0).long().unsqueeze(-2)
-        pixel = start + _region_grid(corner.device).long()  # [B, H, W, 9, 2]
-        y, x = (torch.minimum(pixel.clamp(min=-1), side) + 1).unbind(-1)
+        region = _region_grid(corner.device).long()
+
+        def index(axis: int, side: int) -> Tensor:  # [B, H, W, 9]
+            # A flow that leads far out must not overflow the integer.
+            start = corner[..., axis].clamp(-3, side + 2).long().unsqueeze(-1)
+            return (start + region[:, axis]).clamp(-1, side) + 1
+
+        y, x = index(0, H), index(1, W)
         batch = torch.arange(len(field), device=field.device).view(-1, 1, 1, 1)
         return field[batch, y, x]
 
@@ -149,8 +152,9 @@ def sample(feature: Tensor, position: Tensor) -> Tensor:
         ``(B, H, W, K, C)`` in the feature's dtype.
     """
     B, H, W, K, _ = position.shape
-    side = torch.tensor(feature.shape[-2:], device=position.device)
-    grid = (2 * position / (side - 1).clamp(min=1) - 1).flip(-1).reshape(B, H * W, K, 2)
+    # From pixels to -1 ... 1, as (x, y).
+    y, x = (2 * position[..., i] / max(side - 1, 1) - 1 for i, side in enumerate(feature.shape[-2:]))
+    grid = torch.stack([x, y], dim=-1).reshape(B, H * W, K, 2)
     # Interpolating weights in half precision would move the points by a noticeable part of a pixel.
     with torch.autocast(feature.device.type, enabled=False):
         sampled = F.grid_sample(feature.float(), grid, padding_mode="border", align_corners=True)
