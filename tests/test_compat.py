@@ -14,6 +14,7 @@ from basicsr.archs.spynet_arch import SpyNet
 from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher, PrefetchDataLoader
 from basicsr.models.base_model import BaseModel
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 
 from vsrm_arch import compat
@@ -267,15 +268,18 @@ def test_the_last_line_of_a_training_foretells_no_time(caplog):
 
 
 @pytest.mark.parametrize("module", ["arch_util", "spynet_arch", "basicvsrpp_arch"])
-def test_flow_warp_makes_its_grid_where_the_feature_is(monkeypatch, module):
-    made, arange = [], torch.arange
+def test_flow_warp_makes_its_grid_where_the_feature_is(module):
+    devices = []
 
-    def record(*args, **kwargs):
-        made.append(arange(*args, **kwargs))
-        return made[-1]
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            devices.append((function.overloadpacket, result.device.type))
+            return result
 
-    monkeypatch.setattr(torch, "arange", record)
     flow_warp = importlib.import_module(f"basicsr.archs.{module}").flow_warp
     feature, flow = torch.empty(1, 2, 3, 4, device="meta"), torch.empty(1, 3, 4, 2, device="meta")
-    assert flow_warp(feature, flow).shape == feature.shape
-    assert {grid.device.type for grid in made} == {"meta"}
+    with Watch():
+        assert flow_warp(feature, flow).shape == feature.shape
+    assert torch.ops.aten.arange in {function for function, _ in devices}
+    assert {device for _, device in devices} == {"meta"}
