@@ -79,6 +79,11 @@ class TestExamine:
         assert problem(report, "no PyAV").remedy == "pip install 'vsrm-arch[video]'"
         assert report.usable
 
+    def test_without_the_cuda_packages(self):
+        versions = dict.fromkeys(("mamba-ssm", "causal-conv1d"))
+        text = doctor.render(diagnosis.Report(versions=versions))
+        assert text.count(": the README's section Backends says how to install the extra cuda)\n") == 2
+
     @pytest.mark.parametrize(
         ("value", "words", "remedy"),
         [

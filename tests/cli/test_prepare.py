@@ -27,13 +27,13 @@ def frames(tmp_path):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder; gives its status, and what it wrote besides the progress bar."""
+    """Runs the command in an empty folder; gives its status, and the lines that it wrote."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
         status = main(["prepare", *map(str, arguments)])
         out, err = capsys.readouterr()
-        return status, out, [line for line in err.splitlines() if "frame/s" not in line and line.strip()]
+        return status, out, err.splitlines()
 
     return call
 
@@ -42,7 +42,7 @@ def test_clips(frames, call, tmp_path):
     status, out, err = call("clips", frames, "-o", "datasets/mine", "--workers", 1)
     assert status == 0
     assert out == "done: datasets/mine\n"
-    assert err == ["datasets/mine/train_GT.lmdb: 1 clips, 5 frames"]
+    assert err == ["datasets/mine/train_GT.lmdb: 1 clip, 5 frames"]
     assert len(open_frames(tmp_path / "datasets/mine/train_BIx4.lmdb").clips["clip"]) == 5
 
 
@@ -123,6 +123,24 @@ def test_a_folder_that_cannot_be_written(frames, call, monkeypatch, number):
     assert len(err) == 1
     assert err[0].startswith(f"error: datasets/clips/train_GT.lmdb.partial: {os.strerror(number)}; ")
     assert err[0].endswith(" and run the same command again, nothing was written")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
+@pytest.mark.parametrize("data", ["clips", "sample"])
+def test_a_place_where_nothing_can_be_made(frames, call, data):
+    status, _, err = call(data, *([frames] if data == "clips" else []), "-o", "/proc/nowhere")
+    assert status == 1
+    assert len(err) == 1
+    assert re.match(r"error: /proc/\.?nowhere.*: No such file or directory; check the path and run the same", err[0])
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_file_in_the_place_of_the_sample(call, tmp_path, force):
+    (tmp_path / "file").write_text("mine")
+    status, _, err = call("sample", "-o", "file", *force)
+    assert status == 1
+    assert err == ["error: file is a file; move it away or name another folder for the sample"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_sample(call, tmp_path, monkeypatch):

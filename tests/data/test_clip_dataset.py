@@ -357,6 +357,11 @@ def test_patch_larger_than_frames_on_disk(pair):
         VideoClipDataset(options(pair, gt_size=64))[0]
 
 
+def test_a_clip_in_place_of_a_folder_of_clips(pair):
+    with fails("gt/a holds frames itself .*, but must hold a folder of frames for each clip"):
+        VideoClipDataset(options(pair, dataroot_gt=str(pair / "gt/a"), gt_size=64))
+
+
 def test_unreadable_image(pair):
     (pair / "lq/a/00000001.png").write_bytes(b"torn")
     with fails("lq/a/00000001.png is no readable image"):

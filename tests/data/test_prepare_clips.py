@@ -14,14 +14,14 @@ from vsrm_arch.data.sources import open_frames
 from vsrm_arch.errors import UserError
 
 
-def write_video(path, frames, rate=Fraction(24), rotation=0):
+def write_video(path, frames, rate=Fraction(24), rotation=0, codec="ffv1", **options):
     """Writes BGR frames without loss."""
     import av
 
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=rate)
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "bgr0"
+        stream.pix_fmt = {"ffv1": "bgr0", "png": "rgb24"}.get(codec, "yuv420p")
         if rotation:
             stream.set_display_rotation(rotation)
         for frame in frames:
@@ -59,6 +59,48 @@ def test_test_set(tmp_path, write_clip):
     prepare_clips([tmp_path / "in"], tmp_path / "out", test=True, scale=2, workers=1)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["BIx2", "GT", "meta_info_out_test_GT.txt"]
     assert read_image(tmp_path / "out/BIx2/a/00000001.png").shape == (15, 25, 3)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((0, 1, 3, 4), "lacks 1 frame number (2);"),
+        ((7, 8, 9, 12, 13, 20), "lacks 8 frame numbers (10, 11, 14, …);"),
+        ((0, 5, 10, 20), "lacks 1 frame number (15);"),
+        ((0, 1, 2, 3, 10**12), "lacks 999999999996 frame numbers (4, 5, 6, …);"),
+        ((5, 6, 7), None),
+        ((0, 5, 10), None),
+        ((1017, 1080, 1099, 1204), None),
+        ((3,), None),
+    ],
+)
+def test_gaps_in_the_numbers(tmp_path, write_clip, log, numbers, message):
+    folder = tmp_path / "in/a"
+    for number in numbers:
+        write_clip(folder, 1, 8, 8, name=f"shot2_{number:04d}_left.png")
+    assert collect_clips([tmp_path / "in"])[0].length == len(numbers)
+    end = "the frames around a gap become neighbours"
+    assert log == ([f"clip a: {folder} {message} {end}"] if message else [])
+
+
+@pytest.mark.parametrize("names", [("a1", "a2", "b4", "b5"), ("001_640x480", "002_640x480", "005_641x480"), ("a", "c")])
+def test_names_without_one_running_number_have_no_gaps(tmp_path, write_clip, log, names):
+    for name in names:
+        write_clip(tmp_path / "in/a", 1, 8, 8, name=f"{name}.png")
+    collect_clips([tmp_path / "in"])
+    assert log == []
+
+
+@pytest.mark.parametrize("name", ["clip one", "clip_one"])
+def test_val_takes_the_name_given_or_made(tmp_path, write_clip, log, name):
+    for clip in ("clip one", "b"):
+        write_clip(tmp_path / "in" / clip, 1, 8, 8)
+    prepare_clips([tmp_path / "in"], tmp_path / "out", val=[name], workers=1)
+    assert list(open_frames(tmp_path / "out/val/GT").clips) == ["clip_one"]
+    assert [line for line in log if "named" in line] == [
+        "clip 'clip one' is named clip_one, which BasicSR's lists can hold"
+    ]
+    assert log[-1] == f"{tmp_path}/out/val/GT: 1 clip, 1 frame"
 
 
 def test_names_become_what_basicsr_can_hold(tmp_path, write_clip):
@@ -177,6 +219,9 @@ def test_bad_inputs(tmp_path, write_clip):
         collect_clips([tmp_path / "x", tmp_path / "y"])
     with fails("--val names other, which is no clip; there are clip"):
         prepare_clips([tmp_path / "x"], tmp_path / "out", val=["other"])
+    write_clip(tmp_path / "x/clip", 1, 16, 16, name="{:08d}.jpg")
+    with fails(r"x/clip/00000000\.jpg and .*x/clip/00000000\.png are the same frame; remove one of them"):
+        collect_clips([tmp_path / "x"])
 
 
 def test_too_small(tmp_path, write_clip):
@@ -192,6 +237,63 @@ def test_broken_videos(tmp_path, noise_frame):
     (tmp_path / "empty.mp4").write_bytes(b"")
     with fails(r"empty\.mp4 is no readable video"):
         collect_clips([tmp_path / "empty.mp4"])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("film.mp4", "mpeg4", {"movflags": "faststart"}),
+        ("film.mov", "png", {"movflags": "faststart"}),
+        ("film.mkv", "ffv1", {}),
+        ("film.avi", "mpeg4", {}),
+    ],
+)
+def test_a_video_cut_short(tmp_path, noise_frame, name, codec, options):
+    path = tmp_path / name
+    write_video(path, [noise_frame(i, 64, 64) for i in range(30)], codec=codec, **options)
+    whole = path.read_bytes()
+    assert collect_clips([path])[0].length == 30
+    path.write_bytes(whole[: len(whole) // 2])
+    with fails(rf"{name} is cut short: it holds \d+ of about (29|30|31) frames; fetch it again or leave it out"):
+        prepare_clips([path], tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_sound_that_outlasts_the_video(tmp_path, noise_frame, suffix):
+    import av
+
+    path = tmp_path / f"film.{suffix}"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("mpeg4", rate=24), container.add_stream("aac", rate=8000)
+        video.width = video.height = 32
+        for i in range(5):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(noise_frame(i, 32, 32), format="bgr24")))
+        container.mux(video.encode())
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        silence.rate = 8000
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+    assert collect_clips([path])[0].length == 5
+
+
+def test_frames_that_a_stream_copy_hides_are_not_missed(tmp_path, noise_frame):
+    import av
+
+    write_video(tmp_path / "whole.mp4", [noise_frame(i, 32, 32) for i in range(24)], codec="mpeg4")
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(tmp_path / "c.mp4"), "w", options=options) as cut:
+        stream = whole.streams.video[0]
+        copy = cut.add_stream_from_template(stream)
+        for packet in whole.demux(stream):
+            if packet.dts is not None:
+                shift = 12 * packet.duration
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
+                cut.mux(packet)
+    (clip,) = collect_clips([tmp_path / "c.mp4"])
+    assert sum(1 for _ in clip.frames()) == 12
+    with av.open(str(tmp_path / "c.mp4")) as cut:
+        assert cut.streams.video[0].frames == 24
 
 
 def test_sound_only(tmp_path):

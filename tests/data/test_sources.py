@@ -112,6 +112,23 @@ def test_folder_without_clips(tmp_path):
         open_frames(tmp_path)
 
 
+@pytest.mark.parametrize("only", [None, ["clip"]])
+def test_a_frame_of_two_types(tmp_path, write_clip, only):
+    write_clip(tmp_path / "clip", 3, 8, 8)
+    write_clip(tmp_path / "clip", 1, 8, 8, name="{:08d}.jpg")
+    with fails(r"clip/00000000\.jpg and .*clip/00000000\.png are the same frame; remove one of them"):
+        open_frames(tmp_path, only)
+
+
+def test_frames_without_a_folder(tmp_path, write_clip):
+    write_clip(tmp_path / "clip", 2, 8, 8)
+    with fails(
+        r"clip holds frames itself \(00000000\.png, …\), but must hold a folder of frames for each clip; move them into"
+    ):
+        open_frames(tmp_path / "clip")
+    assert list(open_frames(tmp_path).clips) == ["clip"]
+
+
 def test_file_in_place_of_a_folder(tmp_path):
     (tmp_path / "file").write_text("x")
     with fails("file is no folder"):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from basicsr.archs.arch_util import flow_warp
+from basicsr.archs.spynet_arch import SpyNet
 
 from vsrm_arch.errors import UserError
 from vsrm_arch.layers import build_spynet, estimate_flow
@@ -50,11 +51,41 @@ def test_missing_and_broken_weights_say_so(tmp_path):
         build_spynet(str(tmp_path / "nowhere.pth"))
     broken = tmp_path / "broken.pth"
     broken.write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match=r"broken.pth holds no SpyNet weights"):
+    with pytest.raises(
+        UserError, match=r"broken.pth holds no SpyNet weights .*: it is no checkpoint, or a damaged one"
+    ):
         build_spynet(str(broken))
-    torch.save({"params": {"a": torch.zeros(1)}}, broken)
-    with pytest.raises(UserError, match=r"broken.pth holds no SpyNet weights"):
-        build_spynet(str(broken))
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ([torch.zeros(1)], "it has no dict of tensors named params"),
+        ({"state_dict": {}}, "it has no dict of tensors named params"),
+        ({"params": {"a": 1}}, "it has no dict of tensors named params"),
+        (
+            {"params": {"a": torch.zeros(1)}},
+            r"60 weights missing \(basic_module.0.basic_module.0.weight, .*, …\); 1 weight not in the network \(a\)",
+        ),
+        (
+            {"params": SpyNet().state_dict() | {"basic_module.0.basic_module.0.bias": torch.zeros(3)}},
+            r"1 weight of another size \(basic_module.0.basic_module.0.bias is \(3,\), not \(32,\)\)",
+        ),
+    ],
+)
+def test_weights_of_another_network_are_told_by_name(tmp_path, content, fault):
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=f"^spynet_path: [^\n]*other.pth holds no SpyNet weights [^\n]*: {fault}$"):
+        build_spynet(str(path))
+
+
+def test_weights_without_the_constants_are_loaded(tmp_path):
+    weights = SpyNet().state_dict()
+    torch.save(
+        {"params": {name: value for name, value in weights.items() if name not in ("mean", "std")}}, tmp_path / "s"
+    )
+    torch.testing.assert_close(build_spynet(str(tmp_path / "s")).state_dict(), weights)
 
 
 @pytest.mark.data

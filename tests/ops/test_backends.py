@@ -1,12 +1,14 @@
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 
 from vsrm_arch.errors import UserError
-from vsrm_arch.ops import describe_backends
+from vsrm_arch.ops import INSTALL_CUDA, describe_backends
 from vsrm_arch.ops.backends import Backend, BackendInfo, Backends
-from vsrm_arch.ops.selective_scan import selective_scan
+from vsrm_arch.ops.causal_conv1d import cuda
+from vsrm_arch.ops.selective_scan import mamba_ssm, selective_scan
 
 
 def only_cuda(device_type):
@@ -47,6 +49,17 @@ def test_unknown_argument(backends):
     message = r"^some_op: the argument backend is 'triton'; the backends are fused, plain, slow$"
     with pytest.raises(UserError, match=message):
         backends.choose("triton", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("backend", "module"), [(mamba_ssm, "selective_scan_cuda"), (cuda, "causal_conv1d_cuda")], ids=["scan", "conv"]
+)
+def test_a_missing_cuda_package_leads_to_the_readme(monkeypatch, backend, module):
+    monkeypatch.setattr(backend, "_installed", lambda: False)
+    assert backend.obstacle("cuda") == f"the module {module} is missing; {INSTALL_CUDA}"
+    section = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8").partition("\n## Backends\n")[2]
+    assert INSTALL_CUDA == "the README's section Backends says how to install the extra cuda"
+    assert 'pip install --no-build-isolation -e ".[cuda]"' in section.partition("\n## ")[0]
 
 
 def test_unknown_name_in_the_environment(backends, monkeypatch):

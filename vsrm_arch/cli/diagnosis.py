@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vsrm_arch.errors import UserError, first_line
-from vsrm_arch.ops import BackendInfo, describe_backends
+from vsrm_arch.ops import INSTALL_CUDA, BackendInfo, describe_backends
 
 __all__ = ["OPTIONAL", "Device", "Problem", "Report", "examine"]
 
@@ -30,8 +30,8 @@ _REQUIRED = {
 }
 OPTIONAL = {
     "triton": "fused kernels on GPUs",
-    "mamba-ssm": "the fast scan on NVIDIA GPUs: pip install 'vsrm-arch[cuda]'",
-    "causal-conv1d": "the fast convolution before it: pip install 'vsrm-arch[cuda]'",
+    "mamba-ssm": f"the fast scan on NVIDIA GPUs: {INSTALL_CUDA}",
+    "causal-conv1d": f"the fast convolution before it: {INSTALL_CUDA}",
     "av": "reading and writing video files: pip install 'vsrm-arch[video]'",
 }
 # Where an installed distribution must prove itself: a build can lack its CUDA part.

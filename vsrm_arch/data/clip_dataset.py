@@ -21,6 +21,7 @@ from vsrm_arch.data.errors import DataError
 from vsrm_arch.data.options import ClipDatasetOptions
 from vsrm_arch.data.sampling import mirrored, reach, window
 from vsrm_arch.data.sources import FrameSource, is_lmdb, open_frames
+from vsrm_arch.wording import counted, some
 
 __all__ = ["VideoClipDataset"]
 
@@ -121,12 +122,12 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
         for clip, count in (listed or {}).items():
             if clip not in source.clips:
                 raise DataError(
-                    f"{source.root} has no clip {clip}, which the options name; it has {_some(source.clips)}"
+                    f"{source.root} has no clip {clip}, which the options name; it has {some(source.clips, shown=5)}"
                 )
             if count and len(source.clips[clip]) != count:
                 raise DataError(
-                    f"{source.root / clip} has {len(source.clips[clip])} frames, the meta info says {count}; "
-                    "make the data again with `basicsr prepare`"
+                    f"{source.root / clip} has {counted(len(source.clips[clip]), 'frame')}, the meta info says "
+                    f"{count}; make the data again with `basicsr prepare`"
                 )
         clips = list(listed) if listed is not None else self._without_excluded(source.clips, str(source.root))
         if not clips:
@@ -142,7 +143,8 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
             frames, low = len(self._gt.clips[clip]), len(self._lq.clips[clip])
             if frames != low:
                 raise DataError(
-                    f"clip {clip}: {frames} frames in {self._gt.root}, but {low} in {self._lq.root}; make both again"
+                    f"clip {clip}: {counted(frames, 'frame')} in {self._gt.root}, but {low} in {self._lq.root}; "
+                    "make both again"
                 )
             if clip in self._gt.sizes and clip in self._lq.sizes:
                 self._check_scale(clip, self._gt.sizes[clip], self._lq.sizes[clip])
@@ -164,8 +166,8 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
         for clip, length in self._lengths.items():
             if length < needed and options.pad is None:
                 raise DataError(
-                    f"clip {clip} of {source.root} has {length} frames, num_frame and interval_list need {needed}; "
-                    "lower them, name it in exclude_clips, or set `pad: reflect`"
+                    f"clip {clip} of {source.root} has {counted(length, 'frame')}, num_frame and interval_list need "
+                    f"{needed}; lower them, name it in exclude_clips, or set `pad: reflect`"
                 )
             if clip in source.sizes:
                 self._check_patch(clip, source.sizes[clip])
@@ -267,11 +269,6 @@ class VideoClipDataset(Dataset[dict[str, Any]]):
     def _names(self, clip: str, first: int) -> dict[str, Any]:
         key, source = self._source.key(clip, first), self._lq or self._source
         return {"key": key, "folder": clip, "lq_path": source.where(clip, first)}
-
-
-def _some(names: Mapping[str, Any]) -> str:
-    """The first names of a long list, for a message."""
-    return ", ".join(list(names)[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _augment(frames: _Frames, hflip: bool, vflip: bool, transpose: bool) -> _Frames:

@@ -6,7 +6,7 @@ Neither keeps a file open between two reads, so that a source can be pickled, fo
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vsrm_arch.data.errors import DataError
 from vsrm_arch.data.images import decode, is_image, natural_key, read_image
+from vsrm_arch.wording import some
 
 __all__ = [
     "DiskFrames",
@@ -192,12 +193,26 @@ def find_clips(root: Path) -> Iterator[tuple[str, list[str]]]:
 
     Yields:
         The clip's path below ``root`` (with forward slashes) and its frames' file names, in natural order.
+
+    Raises:
+        DataError: If a frame lies there twice.
     """
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = sorted((name for name in subfolders if not name.startswith(".")), key=natural_key)
-        frames = sorted((name for name in files if is_image(Path(name))), key=natural_key)
+        frames = _frames_among(Path(folder), files)
         if frames:
             yield Path(folder).relative_to(root).as_posix(), frames
+
+
+def _frames_among(folder: Path, files: Iterable[str]) -> list[str]:
+    """The frames among a clip's files, in natural order."""
+    frames = sorted((name for name in files if is_image(Path(name))), key=natural_key)
+    seen: dict[str, str] = {}
+    for name in frames:
+        first = seen.setdefault(Path(name).stem, name)
+        if first != name:
+            raise DataError(f"{folder / first} and {folder / name} are the same frame; remove one of them")
+    return frames
 
 
 class DiskFrames(FrameSource):
@@ -212,8 +227,13 @@ class DiskFrames(FrameSource):
         super().__init__(root)
         if not root.is_dir():
             raise DataError(f"{root} is no folder; name a folder of clip folders, or an LMDB")
-        found = find_clips(root) if only is None else self._listed(root, only)
-        self.clips = {clip: tuple(f"{clip}/{name}" for name in names) for clip, names in found}
+        found = dict(find_clips(root) if only is None else self._listed(root, only))
+        if "." in found:
+            raise DataError(
+                f"{root} holds frames itself ({some(found['.'], shown=1)}), but must hold a folder of frames for each "
+                "clip; move them into a folder below it, or name the folder above it"
+            )
+        self.clips = {clip: tuple(f"{clip}/{name}" for name in names) for clip, names in found.items()}
         if not self.clips and only is None:
             raise DataError(f"{root} holds no clips: expected a folder of frames (png, jpg, bmp, tif) for each clip")
 
@@ -225,9 +245,9 @@ class DiskFrames(FrameSource):
     def _listed(root: Path, only: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         for clip in only:
             if (root / clip).is_dir():
-                frames = [path.name for path in (root / clip).iterdir() if is_image(path)]
+                frames = _frames_among(root / clip, (path.name for path in (root / clip).iterdir()))
                 if frames:
-                    yield clip, sorted(frames, key=natural_key)
+                    yield clip, frames
 
     def read(self, clip: str, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
         """Reads frames of a clip, see :meth:`FrameSource.read`."""

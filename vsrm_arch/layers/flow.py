@@ -1,6 +1,7 @@
 """Optical flow between neighbouring frames, by BasicSR's SpyNet."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from vsrm_arch.errors import UserError, first_line
 from vsrm_arch.sizes import SizeRequirements, pad_to
+from vsrm_arch.weights import fit
 
 __all__ = ["build_spynet", "estimate_flow"]
 
@@ -48,16 +50,29 @@ def build_spynet(path: str | None) -> SpyNet:
             " (or set spynet_path to null to start without)"
         )
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)["params"]
-        spynet = SpyNet()
-        # The normalisation's mean and std are constants of the class; some published files leave them out.
-        constants = {key: value for key, value in spynet.state_dict().items() if key in ("mean", "std")}
-        spynet.load_state_dict({**constants, **weights})
-    except Exception as error:
-        raise UserError(
-            f"spynet_path: {path} holds no SpyNet weights in BasicSR's layout ({first_line(error)})"
-        ) from error
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive fails in many ways
+        raise UserError(f"{_no_spynet(path)} it is no checkpoint, or a damaged one ({first_line(error)})") from error
+    weights = content.get("params") if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{_no_spynet(path)} it has no dict of tensors named params")
+    spynet = SpyNet()
+    # The normalisation's mean and std are constants of the class; some published files leave them out.
+    constants = {key: value for key, value in spynet.state_dict().items() if key in ("mean", "std")}
+    weights = {**constants, **weights}
+    _, faults = fit(spynet, weights)
+    if faults:
+        raise UserError(f"{_no_spynet(path)} {'; '.join(faults)}")
+    spynet.load_state_dict(weights)
     return spynet
+
+
+def _no_spynet(path: str) -> str:
+    """Begins a message, which goes on with the fault."""
+    return (
+        f"spynet_path: {path} holds no SpyNet weights in BasicSR's layout (the README's section on flow weights says "
+        "where to get them):"
+    )
 
 
 def estimate_flow(spynet: nn.Module | None, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from vsrm_arch.errors import UserError, first_line
 from vsrm_arch.models.saving import save
+from vsrm_arch.weights import fit
+from vsrm_arch.wording import some
 
 __all__ = [
     "load_resume_state",
@@ -27,9 +29,6 @@ __all__ = [
     "state_path",
     "write",
 ]
-
-# So many names are listed in a message.
-_NAMES_SHOWN = 3
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -117,7 +116,7 @@ def load_weights(
         weights = content[param_key]
     else:
         raise UserError(
-            f"path.param_key_g: {path} has no {param_key}; it has {_some(content)}: set param_key_g to one of them, or "
+            f"path.param_key_g: {path} has no {param_key}; it has {some(content)}: set param_key_g to one of them, or "
             "to null if the file is the weights themselves"
         )
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
@@ -125,7 +124,7 @@ def load_weights(
             f"path.param_key_g: {param_key} of {path} is not a dict of tensors; set param_key_g to params or params_ema"
         )
     weights = {name.removeprefix("module."): value for name, value in weights.items()}
-    fitting, faults = _compare(network, weights)
+    fitting, faults = fit(network, weights)
     if faults and strict:
         raise UserError(
             f"{what}: {path} does not fit the network {type(network).__name__}: {'; '.join(faults)}. "
@@ -136,23 +135,6 @@ def load_weights(
         _logger.warning("%s: loading only what fits: %s", path, "; ".join(faults))
     network.load_state_dict(fitting, strict=strict)
     _logger.info("Loaded %s from %s, key %s.", type(network).__name__, path, param_key)
-
-
-def _compare(network: nn.Module, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights that fit the network, and what does not, in words."""
-    own = network.state_dict()
-    missing = [name for name in own if name not in weights]
-    unknown = [name for name in weights if name not in own]
-    resized = [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    fitting = {name: value for name, value in weights.items() if name in own and name not in resized}
-    sizes = [f"{name} is {tuple(weights[name].shape)}, not {tuple(own[name].shape)}" for name in resized]
-    faults = [("missing", missing), ("not in the network", unknown), ("of another size", sizes)]
-    return fitting, [f"{len(names)} weights {fault} ({_some(names)})" for fault, names in faults if names]
-
-
-def _some(names: Mapping[str, Any] | list[str]) -> str:
-    listed = [str(name) for name in names]
-    return ", ".join(listed[:_NAMES_SHOWN]) + (", …" if len(listed) > _NAMES_SHOWN else "")
 
 
 def _made_by(content: dict[str, Any]) -> str:

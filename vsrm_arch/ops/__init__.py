@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from vsrm_arch.ops import causal_conv1d, cross_scan, gated_conv3d, selective_scan
-from vsrm_arch.ops.backends import BackendInfo
+from vsrm_arch.ops.backends import INSTALL_CUDA, BackendInfo
 
-__all__ = ["BackendInfo", "describe_backends"]
+__all__ = ["INSTALL_CUDA", "BackendInfo", "describe_backends"]
 
 
 def describe_backends(device_types: Sequence[str] | None = None) -> list[BackendInfo]:

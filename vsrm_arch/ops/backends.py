@@ -8,7 +8,10 @@ from typing import Generic, TypeVar
 
 from vsrm_arch.errors import UserError
 
-__all__ = ["Backend", "BackendInfo", "Backends"]
+__all__ = ["INSTALL_CUDA", "Backend", "BackendInfo", "Backends"]
+
+# The remedy wherever a CUDA package is missing: pip alone leaves out a part of the build or fails to compile it.
+INSTALL_CUDA = "the README's section Backends says how to install the extra cuda"
 
 logger = logging.getLogger("basicsr.vsrm_arch")
 

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
 from vsrm_arch.data.images import image_size
@@ -11,6 +12,7 @@ from vsrm_arch.data.prepare.targets import FolderTarget, LmdbTarget, Target, lis
 from vsrm_arch.data.prepare.video import VIDEO_SUFFIXES, open_video
 from vsrm_arch.data.sources import find_clips
 from vsrm_arch.errors import UserError
+from vsrm_arch.wording import counted, some
 
 __all__ = ["collect_clips", "prepare_clips"]
 
@@ -47,22 +49,59 @@ def _clips_in(path: Path) -> Iterator[tuple[Path, Clip]]:
     if path.is_file():
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             raise UserError(f"{path} is no video file ({', '.join(VIDEO_SUFFIXES)}); name its folder if it is a frame")
-        yield path, open_video(_safe(path.stem), path)
+        yield path, open_video(_named(path.stem), path)
         return
     if not path.is_dir():
         raise UserError(f"{path} does not exist")
     for name, files in find_clips(path):
         folder = path / name
-        size = image_size(folder / files[0])
-        yield folder, ImageClip(_safe(path.resolve().name if name == "." else name), folder, files, size, numbered=True)
+        clip = ImageClip(
+            _named(path.resolve().name if name == "." else name),
+            folder,
+            files,
+            image_size(folder / files[0]),
+            numbered=True,
+        )
+        _warn_of_gaps(clip)
+        yield folder, clip
     for video in sorted(path.rglob("*")):
         if video.suffix.lower() in VIDEO_SUFFIXES and not video.name.startswith("."):
-            yield video, open_video(_safe(video.relative_to(path).with_suffix("").as_posix()), video)
+            yield video, open_video(_named(video.relative_to(path).with_suffix("").as_posix()), video)
 
 
 def _safe(name: str) -> str:
     """BasicSR splits its lists at blanks and encodes keys as ASCII."""
     return re.sub(r"[^A-Za-z0-9._/-]", "_", name)
+
+
+def _named(name: str) -> str:
+    safe = _safe(name)
+    if safe != name:
+        _logger.info("clip '%s' is named %s, which BasicSR's lists can hold", name, safe)
+    return safe
+
+
+def _warn_of_gaps(clip: ImageClip) -> None:
+    """Warns of frame numbers that are left out, where the files' names differ in a number alone."""
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", Path(file).stem) for file in clip.files]
+    if len({part and (part[1], part[3]) for part in parts}) > 1:
+        return
+    numbers = [int(part[2]) for part in parts if part]
+    steps = [after - before for before, after in pairwise(numbers)]
+    step = min(steps, default=0)
+    # Times or sparse samples count nothing: frames do where most are a step apart, be it of 1 or of 5.
+    if step < 1 or 2 * steps.count(step) < len(steps):
+        return
+    gaps = [range(before + step, after, step) for before, after in pairwise(numbers)]
+    missing = sum(len(gap) for gap in gaps)
+    if missing:
+        _logger.warning(
+            "clip %s: %s lacks %s (%s); the frames around a gap become neighbours",
+            clip.name,
+            clip.folder,
+            counted(missing, "frame number"),
+            some(islice(chain.from_iterable(gaps), 4)),
+        )
 
 
 def prepare_clips(
@@ -82,7 +121,8 @@ def prepare_clips(
     Args:
         inputs: Where the clips are, see :func:`collect_clips`.
         output: The data set's folder, usually ``datasets/NAME``.
-        val: Names of the clips that are kept from training for validation.
+        val: Names of the clips that are kept from training for validation, as given or as :func:`collect_clips` has
+            them.
         test: Whether all clips make a test set.
         scale: Factor of the low resolution.
         workers: Number of threads; all processors by default.
@@ -93,9 +133,11 @@ def prepare_clips(
     """
     clips = collect_clips(inputs)
     names = [clip.name for clip in clips]
+    # Whoever names a clip as its folder or file is named means the same clip.
+    val = [name if name in names else _safe(name) for name in val]
     for name in val:
         if name not in names:
-            raise UserError(f"--val names {name}, which is no clip; there are {', '.join(names[:8])}")
+            raise UserError(f"--val names {name}, which is no clip; there are {some(names, shown=8)}")
     for clip in clips:
         if min(clip.size) < scale:
             raise UserError(f"clip {clip.name} has {clip.size[1]}x{clip.size[0]} pixels, too few for scale {scale}")
@@ -114,7 +156,8 @@ def prepare_clips(
         write_pair(chosen, gt, lq, scale, workers, f"{output.name} {part}")
         made = listing(gt.path)
         write_meta_info(output / f"meta_info_{output.name}_{part}_GT.txt", made)
-        _logger.info("%s: %d clips, %d frames", gt.path, len(made), sum(count for count, _ in made.values()))
+        frames = sum(count for count, _ in made.values())
+        _logger.info("%s: %s, %s", gt.path, counted(len(made), "clip"), counted(frames, "frame"))
 
 
 def _targets(output: Path, part: str, clips: Sequence[Clip], scale: int, force: bool) -> tuple[Target, Target]:

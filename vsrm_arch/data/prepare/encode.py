@@ -19,6 +19,7 @@ from vsrm_arch.data.bicubic import downscale
 from vsrm_arch.data.errors import DataError
 from vsrm_arch.data.images import encode_png, image_size, read_image
 from vsrm_arch.data.prepare.targets import Target, writing
+from vsrm_arch.wording import counted
 
 __all__ = [
     "Clip",
@@ -195,7 +196,7 @@ def write_pair(
         height, width = (side - side % scale for side in clip.size)
         _logger.info("%s: %dx%d cropped to %dx%d, multiples of %d", clip.name, *clip.size[::-1], width, height, scale)
     if len(cropped) > 5:
-        _logger.info("… and %d clips more cropped in the same way", len(cropped) - 5)
+        _logger.info("… and %s more cropped in the same way", counted(len(cropped) - 5, "clip"))
 
     def what_is_kept() -> str:
         begun = " and ".join(str(target.partial) for target in targets if target.partial.exists())
@@ -227,7 +228,8 @@ def _write(clips: Sequence[Clip], gt: Target | None, lq: Target | None, scale: i
         progress.update()
 
     with (
-        tqdm(total=sum(clip.length for clip in clips), desc=title, unit="frame") as progress,
+        # disable=None: a bar on a terminal, nothing in a log.
+        tqdm(total=sum(clip.length for clip in clips), desc=title, unit="frame", disable=None) as progress,
         ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool,
     ):
         try:

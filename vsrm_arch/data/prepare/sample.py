@@ -193,9 +193,14 @@ def ensure_sample(root: Path, force: bool = False, workers: int | None = None) -
         root: Its folder, usually ``datasets/sample``. It appears complete or not at all.
         force: Make it anew, and replace the one that is there when that is done.
         workers: Number of threads; all processors by default.
+
+    Raises:
+        UserError: If it cannot be written there.
     """
     if root.is_dir() and not force:
         return
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root} is a file; move it away or name another folder for the sample")
     with writing(root.parent, lambda: _KEPT):
         root.parent.mkdir(parents=True, exist_ok=True)
         with _locked(root.with_name(f".{root.name}.lock")):

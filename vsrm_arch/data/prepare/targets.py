@@ -21,6 +21,7 @@ from vsrm_arch.data.images import image_size, png_size
 from vsrm_arch.data.sources import expected_bytes, open_frames, open_lmdb
 from vsrm_arch.errors import UserError
 from vsrm_arch.files import atomic_write, remedy, remove_partial_files, replace_folder, write_text
+from vsrm_arch.wording import counted
 
 __all__ = ["FolderTarget", "LmdbTarget", "Target", "listing", "write_meta_info", "writing"]
 
@@ -121,7 +122,9 @@ class Target(ABC):
         except DataError as error:
             raise DataError(f"{self.path} is damaged; use --force to make it again") from error
         if there != made:
-            raise UserError(f"{self.path} holds {there} frames, but {made} were written; use --force to make it again")
+            raise UserError(
+                f"{self.path} holds {counted(there, 'frame')}, but {made} were written; use --force to make it again"
+            )
 
     @staticmethod
     def _recipe_of(path: Path) -> tuple[object, object]:

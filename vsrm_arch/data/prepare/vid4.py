@@ -7,6 +7,7 @@ from vsrm_arch.data.images import is_image, natural_key
 from vsrm_arch.data.prepare.encode import ImageClip, check_official_size, default_workers, recipe, write_pair
 from vsrm_arch.data.prepare.targets import FolderTarget, write_meta_info
 from vsrm_arch.errors import UserError
+from vsrm_arch.wording import counted
 
 __all__ = ["VID4", "prepare_vid4"]
 
@@ -59,6 +60,6 @@ def _clip(root: Path, name: str) -> ImageClip:
     files = sorted((path.name for path in folder.iterdir() if is_image(path)), key=natural_key)
     count, size = VID4[name]
     if len(files) != count:
-        raise UserError(f"{folder} has {len(files)} frames, Vid4's {name} has {count}; fetch it again")
+        raise UserError(f"{folder} has {counted(len(files), 'frame')}, Vid4's {name} has {count}; fetch it again")
     check_official_size(folder / files[0], size)
     return ImageClip(name, folder, files, size, numbered=True)

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from vsrm_arch.ops.backends import INSTALL_CUDA
 from vsrm_arch.ops.scan_order import Visit
 
 __all__ = ["causal_conv1d_cuda", "limit", "obstacle"]
@@ -21,7 +22,7 @@ def obstacle(device_type: str) -> str | None:
     if device_type != "cuda":
         return f"it needs a CUDA device, not {device_type}"
     if not _installed():
-        return "the module causal_conv1d_cuda is missing (pip install 'vsrm-arch[cuda]')"
+        return f"the module causal_conv1d_cuda is missing; {INSTALL_CUDA}"
     return None
 
 

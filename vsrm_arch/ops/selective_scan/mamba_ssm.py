@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vsrm_arch.ops.backends import INSTALL_CUDA
 from vsrm_arch.ops.scan_order import Visit
 
 __all__ = ["limit", "obstacle", "selective_scan_mamba_ssm"]
@@ -32,7 +33,7 @@ def obstacle(device_type: str) -> str | None:
     if device_type != "cuda":
         return f"it needs a CUDA device, not {device_type}"
     if not _installed():
-        return "the module selective_scan_cuda is missing (MAMBA_KEEP_CUDA_BUILD=TRUE pip install 'vsrm-arch[cuda]')"
+        return f"the module selective_scan_cuda is missing; {INSTALL_CUDA}"
     return None
 
 
