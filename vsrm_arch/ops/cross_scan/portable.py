@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vsrm_arch.ops.contractions import over_channels, over_states
+from vsrm_arch.ops.softplus import softplus
 
 __all__ = ["cross_scan_portable"]
 
@@ -84,7 +84,7 @@ class _Points:
         )
         if blocks.bias is not None:
             self.raw = self.raw + blocks.bias
-        self.step = F.softplus(self.raw) if blocks.softplus else self.raw
+        self.step = softplus(self.raw) if blocks.softplus else self.raw
         self.entering = self.step * self.x
         self.rows = self.B * self.C[:, None]
         self.last_affinity = self.rows[:, -1].sum(1, keepdim=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 from vsrm_arch.ops.contractions import over_channels, over_states
 from vsrm_arch.ops.linear_scan import LinearScan
 from vsrm_arch.ops.scan_order import Visit
+from vsrm_arch.ops.softplus import softplus
 
 __all__ = ["selective_scan_portable"]
 
@@ -101,7 +102,7 @@ class _Segment:
         self.x, self.raw, self.B, self.C = (self.take(t) for t in (scan.u, scan.delta, scan.B, scan.C))
         if scan.bias is not None:
             self.raw = self.raw + scan.bias
-        self.step = F.softplus(self.raw) if scan.softplus else self.raw
+        self.step = softplus(self.raw) if scan.softplus else self.raw
         self.entering = self.step * self.x
 
     def take(self, tokens: Tensor) -> Tensor:
