@@ -5,7 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsrm_arch.alignments import DCA
-from vsrm_arch.alignments.dca import _region_grid, sample
+from vsrm_arch.alignments.dca import _region_grid
+from vsrm_arch.ops.encoded_sample import encoded_sample
+from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
+
+
+def sample(feature, position):
+    """Bilinear samples of a feature (B, C, H, W) at (B, H, W, K, 2), without the encoding: (B, H, W, K, C)."""
+    channels, where = feature.shape[1], position.flatten(1, 3)
+    nowhere = torch.zeros_like(where)
+    samples = encoded_sample(feature.repeat(1, 2, 1, 1).movedim(1, -1), where, nowhere, extent=4.0)
+    samples = samples - sinusoidal_encoding(nowhere, 2 * channels, extent=4.0)
+    return samples[..., :channels].reshape(*position.shape[:4], channels)
 
 
 def _points(dca, reference, flow):

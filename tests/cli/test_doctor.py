@@ -33,7 +33,13 @@ class TestExamine:
         assert (cpu.name, cpu.capability) == ("cpu", None)
         assert cpu.memory > 2**28
         chosen = [line for line in report.backends if line.device_type == "cpu" and line.chosen]
-        assert sorted(line.op for line in chosen) == ["causal_conv1d", "cross_scan", "gated_conv3d", "selective_scan"]
+        assert sorted(line.op for line in chosen) == [
+            "causal_conv1d",
+            "cross_scan",
+            "encoded_sample",
+            "gated_conv3d",
+            "selective_scan",
+        ]
         assert all(line.available for line in chosen)
         assert all(line.reason for line in report.backends if not line.available)
         assert report.folders == {"datasets/": "made when needed", "experiments/": "made when needed"}

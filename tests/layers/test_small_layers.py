@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vsrm_arch.layers import Upsampler, checkpoint, sinusoidal_encoding
+from vsrm_arch.layers import Upsampler, checkpoint
+from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
 
 
 def test_encoding_of_hand_picked_positions():

@@ -19,6 +19,7 @@ from triton.runtime.jit import JITFunction
 
 from vsrm_arch.ops.causal_conv1d.fused import causal_conv1d_fused
 from vsrm_arch.ops.cross_scan.fused import cross_scan_fused
+from vsrm_arch.ops.encoded_sample.fused import encoded_sample_fused
 from vsrm_arch.ops.gated_conv3d.fused import gated_conv3d_fused
 from vsrm_arch.ops.selective_scan.fused import selective_scan_fused
 
@@ -75,3 +76,5 @@ if __name__ == "__main__":
     shapes = ((40, 1, 3, 3, 3), (40,)) * 2
     halves = [torch.randn(1, 3, 4, 20, 40).to(dtype).requires_grad_() for _ in range(2)]
     gated_conv3d_fused(*halves, *(torch.randn(shape, requires_grad=True) for shape in shapes)).sum().backward()
+    points = [torch.rand(1, 20, 2, requires_grad=True) for _ in range(2)]
+    encoded_sample_fused(torch.randn(1, 4, 5, 40).to(dtype).requires_grad_(), *points, 4.0).sum().backward()

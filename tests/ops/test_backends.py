@@ -91,7 +91,7 @@ def test_inputs_beyond_a_backend(backends):
     assert backends.choose(None, "cuda", limit)() == "plain"
 
 
-OPS = ["selective_scan", "causal_conv1d", "cross_scan", "gated_conv3d"]
+OPS = ["selective_scan", "causal_conv1d", "cross_scan", "gated_conv3d", "encoded_sample"]
 
 
 @pytest.mark.parametrize("op", OPS)

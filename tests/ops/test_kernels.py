@@ -19,5 +19,5 @@ def test_the_kernels_compile(capability, dtype):
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     # Twice the convolution's two kernels and the scan's three stages, two carries and gradients; the cross scan's two;
-    # the gated convolution's two, and two for each half.
-    assert len(result.stdout.splitlines()) == 2 * (2 + 6) + 2 + 2 + 2 * 2
+    # the gated convolution's two, and two for each half; the sampling's two.
+    assert len(result.stdout.splitlines()) == 2 * (2 + 6) + 2 + 2 + 2 * 2 + 2

@@ -8,9 +8,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from vsrm_arch.layers.mamba import init_dt_proj, s4d_real_init
-from vsrm_arch.layers.positional_encoding import sinusoidal_encoding
 from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.cross_scan import cross_scan
+from vsrm_arch.ops.encoded_sample import encoded_sample
+from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
 
 __all__ = ["DCA"]
 
@@ -74,12 +75,13 @@ class DCA(nn.Module):
         corner, remainder = self.locate(flow)
         region = _region_grid(flow.device)  # r, relative to the corner: [9, 2]
         offsets = self.offsets(reference, corner)  # ε: [B, H, W, 9, 2]
-        points = sample(reference, corner.unsqueeze(-2) + region + offsets)  # r̄: [B, H, W, 9, C]
-
-        # Positions in the window, from 0 to 4, and within a pixel, from 0 to 1, on one scale.
-        pe_r = sinusoidal_encoding(region + offsets + _WINDOW // 2, C, extent=_WINDOW - 1)
-        pe_q = sinusoidal_encoding(remainder, C, extent=_WINDOW - 1)
-        R = (points + pe_r.to(points.dtype)).reshape(B * H * W, _REGION**2, C)
+        points = (region + offsets).flatten(1, 3)  # r + ε: [B, H·W·9, 2]
+        position = (corner.unsqueeze(-2) + region + offsets).flatten(1, 3)
+        # Positions in the window, from 0 to 4, and within a pixel, from 0 to 1, are encoded on one scale.
+        extent = _WINDOW - 1.0
+        R = encoded_sample(reference.movedim(1, -1), position, points + _WINDOW // 2, extent)  # r̄ + PE_R
+        R = R.reshape(B * H * W, _REGION**2, C)
+        pe_q = sinusoidal_encoding(remainder, C, extent)
         Q = (target.movedim(1, -1) + pe_q.to(target.dtype)).reshape(B * H * W, C)
         return self.cross_mamba(R, Q).reshape(B, H, W, C).movedim(-1, 1)
 
@@ -139,26 +141,6 @@ class DCA(nn.Module):
             u, delta, -torch.exp(self.A_log.float()), B, self.c_proj(q), self.D, delta_bias=self.dt_proj.bias
         )
         return self.out_proj(y * F.silu(z))
-
-
-def sample(feature: Tensor, position: Tensor) -> Tensor:
-    """Samples a feature bilinearly, its border replicated (φ in eq. 9).
-
-    Args:
-        feature: ``(B, C, H, W)``.
-        position: ``(B, H, W, K, 2)`` as (y, x), in pixels.
-
-    Returns:
-        ``(B, H, W, K, C)`` in the feature's dtype.
-    """
-    B, H, W, K, _ = position.shape
-    # From pixels to -1 ... 1, as (x, y).
-    y, x = (2 * position[..., i] / max(side - 1, 1) - 1 for i, side in enumerate(feature.shape[-2:]))
-    grid = torch.stack([x, y], dim=-1).reshape(B, H * W, K, 2)
-    # Interpolating weights in half precision would move the points by a noticeable part of a pixel.
-    with torch.autocast(feature.device.type, enabled=False):
-        sampled = F.grid_sample(feature.float(), grid, padding_mode="border", align_corners=True)
-    return sampled.to(feature.dtype).movedim(1, -1).reshape(B, H, W, K, -1)
 
 
 def _region_grid(device: torch.device) -> Tensor:

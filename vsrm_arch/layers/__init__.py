@@ -4,7 +4,6 @@ from vsrm_arch.layers.blocks import DAMB, Backbone, MambaBlock
 from vsrm_arch.layers.checkpoint import checkpoint
 from vsrm_arch.layers.flow import build_spynet, estimate_flow
 from vsrm_arch.layers.mamba import S2TMamba, T2SMamba
-from vsrm_arch.layers.positional_encoding import sinusoidal_encoding
 from vsrm_arch.layers.tgfn import TGFN
 from vsrm_arch.layers.upsampler import Upsampler
 
@@ -19,5 +18,4 @@ __all__ = [
     "build_spynet",
     "checkpoint",
     "estimate_flow",
-    "sinusoidal_encoding",
 ]

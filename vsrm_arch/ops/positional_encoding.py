@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["sinusoidal_encoding"]
+__all__ = ["frequencies", "sinusoidal_encoding"]
 
 
 def sinusoidal_encoding(position: Tensor, dim: int, extent: float, base: float = 0.01) -> Tensor:
@@ -36,6 +36,11 @@ def sinusoidal_encoding(position: Tensor, dim: int, extent: float, base: float =
     if dim % 2:
         raise ValueError(f"the positional encoding needs an even number of channels, not {dim}")
     k = torch.arange(dim // 2, device=position.device)
-    frequency = base ** (-2 * (k // 2) / (dim // 2))
-    angle = position.float().unsqueeze(-1) * (2 * math.pi / (extent + 1e-6)) * frequency  # [..., 2, dim / 2]
+    angle = position.float().unsqueeze(-1) * frequencies(dim, extent, base, position.device)  # [..., 2, dim / 2]
     return torch.where(k % 2 == 0, angle.sin(), angle.cos()).flatten(-2)
+
+
+def frequencies(dim: int, extent: float, base: float, device: torch.device) -> Tensor:
+    """The angles a pixel of :func:`sinusoidal_encoding`, ``(dim / 2,)``, for each of the two coordinates."""
+    k = torch.arange(dim // 2, device=device)
+    return base ** (-2 * (k // 2) / (dim // 2)) * (2 * math.pi / (extent + 1e-6))
