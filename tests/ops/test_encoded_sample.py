@@ -56,7 +56,7 @@ def test_gradients_of_the_definition():
         feature, position, _ = tensors
         return encoded_sample_portable(feature, position, torch.zeros_like(position), 4.0)
 
-    assert torch.autograd.gradcheck(without_float32, inputs[:2] + [inputs[2].detach()])
+    assert torch.autograd.gradcheck(without_float32, [*inputs[:2], inputs[2].detach()])
 
 
 def check(shape, dtype):

@@ -20,13 +20,7 @@ def describe_backends(device_types: Sequence[str] | None = None) -> list[Backend
     Raises:
         UserError: An environment variable names a backend that does not exist.
     """
-    ops = (
-        selective_scan.BACKENDS,
-        causal_conv1d.BACKENDS,
-        cross_scan.BACKENDS,
-        gated_conv3d.BACKENDS,
-        encoded_sample.BACKENDS,
-    )
+    ops = (selective_scan, causal_conv1d, cross_scan, gated_conv3d, encoded_sample)
     if device_types is None:
         device_types = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    return [info for device_type in device_types for op in ops for info in op.describe(device_type)]
+    return [info for device_type in device_types for op in ops for info in op.BACKENDS.describe(device_type)]

@@ -30,7 +30,7 @@ def encoded_sample(
     extent: float,
     backend: Literal["portable", "triton"] | None = None,
 ) -> Tensor:
-    """Samples a feature bilinearly, its border replicated, and adds a sinusoidal encoding: ``φ(feature; position) + PE``.
+    """Samples a feature bilinearly, its border replicated, and adds a sinusoidal encoding: ``φ(feature; p) + PE``.
 
     Positions are float32, under autocast as well: in half precision they would miss by a noticeable part of a pixel.
 

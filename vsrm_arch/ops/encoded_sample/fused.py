@@ -1,7 +1,7 @@
 """Fused sampling and encoding: one Triton kernel each way; saves its inputs only.
 
-The feature's gradient is summed atomically, in an order that changes from run to run, as in PyTorch's own grid_sample on
-a GPU.
+The feature's gradient is summed atomically, in an order that changes from run to run, as in PyTorch's own grid_sample
+on a GPU.
 """
 
 from typing import Any

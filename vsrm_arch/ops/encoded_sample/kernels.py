@@ -12,8 +12,9 @@ _QUARTER_TURN = tl.constexpr(1.5707963267948966)
 
 @triton.jit
 def _corners(position, p, is_point, H, W):
-    """The pixels above and below, left and right of the points, the points' distances from the first of each pair, and
-    whether the points lie within the feature, where their coordinates have an effect.
+    """The rows above and below the points, the columns left and right, and the distances from the first of each pair.
+
+    And whether the points lie within the feature, where their coordinates have an effect.
     """
     y = tl.load(position + 2 * p, mask=is_point, other=0.0)
     x = tl.load(position + 2 * p + 1, mask=is_point, other=0.0)
