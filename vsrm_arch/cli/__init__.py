@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train a network as an option file says",
     "test": "run a trained network on test clips and measure it",
     "prepare": "make data: REDS, Vimeo-90K, Vid4, your own clips, the built-in sample",
+    "bench": "time networks side by side, or the implementations of the ops",
     "doctor": "say what is installed, what will be used, and what is wrong",
 }
 _EXAMPLES = """examples:

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -71,6 +72,7 @@ class Backends(Generic[Op]):
         self.variable = f"VSRM_{op.upper()}_BACKEND"
         self._backends = {backend.name: backend for backend in backends}
         self._logged: set[tuple[str, str]] = set()
+        self._stand_in: Op | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,6 +93,8 @@ class Backends(Generic[Op]):
         Raises:
             UserError: The name is unknown, or the backend that it names cannot run here.
         """
+        if self._stand_in is not None:
+            return self._stand_in
         name, origin = self._named(requested)
         if name is None:
             usable = (b for b in self._backends.values() if b.obstacle(device_type) is None and limit(b.name) is None)
@@ -104,6 +108,15 @@ class Backends(Generic[Op]):
             self._logged.add((backend.name, device_type))
             logger.info("%s: backend %r on %s (%s)", self.op, backend.name, device_type, origin)
         return backend.run
+
+    @contextmanager
+    def replaced(self, stand_in: Op) -> Iterator[None]:
+        """Runs ``stand_in`` in place of every backend: something that counts what is asked of the op, for example."""
+        self._stand_in = stand_in
+        try:
+            yield
+        finally:
+            self._stand_in = None
 
     def describe(self, device_type: str) -> list[BackendInfo]:
         """What ``basicsr doctor`` prints about this op on one device type."""

@@ -1,0 +1,24 @@
+"""Speed, memory and multiply-adds, measured side by side: what ``basicsr bench`` runs."""
+
+from vsrm_arch.bench.ceilings import Ceilings, measure_ceilings
+from vsrm_arch.bench.environment import environment
+from vsrm_arch.bench.macs import Macs, count_macs
+from vsrm_arch.bench.network_files import NetworkFile, read_networks
+from vsrm_arch.bench.networks import NetworkRow, bench_networks
+from vsrm_arch.bench.ops import OpRow, bench_ops
+from vsrm_arch.bench.workloads import WORKLOADS
+
+__all__ = [
+    "WORKLOADS",
+    "Ceilings",
+    "Macs",
+    "NetworkFile",
+    "NetworkRow",
+    "OpRow",
+    "bench_networks",
+    "bench_ops",
+    "count_macs",
+    "environment",
+    "measure_ceilings",
+    "read_networks",
+]

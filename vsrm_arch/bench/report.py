@@ -1,0 +1,124 @@
+"""What was measured, as a Markdown table, as CSV and as JSON."""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vsrm_arch.bench.ceilings import Ceilings
+from vsrm_arch.bench.networks import NetworkRow
+from vsrm_arch.bench.ops import OpRow
+
+__all__ = ["markdown", "network_table", "op_table", "write_csv", "write_json"]
+
+Rows = Sequence[NetworkRow] | Sequence[OpRow]
+Row = TypeVar("Row", NetworkRow, OpRow)
+Column = tuple[str, Callable[[Row], str]]
+
+
+def network_table(rows: Sequence[NetworkRow]) -> str:
+    """A Markdown table of networks; all rows are of one mode."""
+    per = "step" if rows and rows[0].mode == "train" else "frame"
+    columns: list[Column[NetworkRow]] = [
+        ("network", lambda row: row.network),
+        ("size", lambda row: row.size),
+        ("dtype", lambda row: row.dtype),
+        (f"ms a {per}", _time),
+        ("peak GiB", lambda row: _number(row.peak_gib, ".2f")),
+        ("matrix share", lambda row: _number(row.matrix_share, ".1%")),
+        ("GMAC a frame", lambda row: _number(row.gmac, ".1f")),
+        ("scan, Gop", lambda row: _number(row.scan_gop, ".1f")),
+        ("parameters", lambda row: f"{row.parameters:,}"),
+    ]
+    return _table(rows, columns, texts=3)
+
+
+def op_table(rows: Sequence[OpRow]) -> str:
+    """A Markdown table of ops."""
+    columns: list[Column[OpRow]] = [
+        ("op", lambda row: row.op),
+        ("shape", lambda row: row.shape),
+        ("pass", lambda row: row.mode),
+        ("dtype", lambda row: row.dtype),
+        ("backend", lambda row: row.backend),
+        ("ms", _time),
+        ("speed-up", lambda row: f"{row.speedup:.2f} x {row.reference}" if row.speedup else "-"),
+        ("peak GiB", lambda row: _number(row.peak_gib, ".2f")),
+        ("GB", lambda row: _number(row.gigabytes, ".3g")),
+        ("bandwidth share", lambda row: _number(row.bandwidth_share, ".1%")),
+        ("Gexp/s", lambda row: _number(row.gigaexp_per_second, ".4g")),
+    ]
+    return _table(rows, columns, texts=5)
+
+
+def markdown(table: str, settings: str, environment: Mapping[str, str], ceilings: Ceilings) -> str:
+    """A table with what must stand beside it.
+
+    Args:
+        table: Of :func:`network_table` or :func:`op_table`.
+        settings: A sentence: what was timed, and how often.
+        environment: Of :func:`~vsrm_arch.bench.environment.environment`.
+        ceilings: Of the device.
+    """
+    flops = ", ".join(f"{dtype} {rate * 1e-12:.3g} TFLOP/s" for dtype, rate in ceilings.flops_per_second.items())
+    lines = [
+        table,
+        "",
+        settings,
+        f"Measured ceilings: copy {ceilings.bytes_per_second * 1e-9:.4g} GB/s; matrix product {flops}.",
+        "",
+        *(f"- {name}: {value}" for name, value in environment.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_csv(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: Ceilings) -> None:
+    """Writes a line for each row, with the ceilings and the environment in each: the lines of several files add up."""
+    lines = [
+        {**dataclasses.asdict(row), "samples": " ".join(map(str, row.samples))}
+        | {"ceiling_bytes_per_second": ceilings.bytes_per_second}
+        | {"ceiling_flops_per_second": ceilings.flops_per_second[row.dtype]}
+        | dict(environment)
+        for row in rows
+    ]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(lines[0]) if lines else [])
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def write_json(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: Ceilings) -> None:
+    """Writes ``{"environment": {...}, "ceilings": {...}, "rows": [{...}, ...]}``."""
+    content: dict[str, Any] = {
+        "environment": dict(environment),
+        "ceilings": dataclasses.asdict(ceilings),
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column[Row]], texts: int) -> str:
+    """Columns padded to one width, so that the table can be read as it is; the first ``texts`` are not numbers."""
+    cells: list[list[str]] = [[title for title, _ in columns]]
+    cells += [[text(row) for _, text in columns] for row in rows]
+    widths = [max(3, *(len(cell[i]) for cell in cells)) for i in range(len(columns))]
+
+    def line(values: Sequence[str]) -> str:
+        padded = (v.ljust(w) if i < texts else v.rjust(w) for i, (v, w) in enumerate(zip(values, widths, strict=True)))
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * width if i < texts else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+
+
+def _time(row: NetworkRow | OpRow) -> str:
+    """Median and quartiles, or why there are none."""
+    if row.ms is None:
+        return row.status
+    return f"{row.ms:.4g} ({row.ms_lower:.4g}-{row.ms_upper:.4g})"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,128 @@
+"""What the ops are timed on, and the least that they must move and compute for it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vsrm_arch.ops import causal_conv1d, cross_scan, selective_scan
+from vsrm_arch.ops.backends import Backends
+
+__all__ = ["WORKLOADS", "Inputs", "Shape", "Workload"]
+
+Shape = tuple[int, ...]
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """An op and its inputs.
+
+    Attributes:
+        op: The public function.
+        backends: Its implementations.
+        axes: What the numbers of a shape mean.
+        shapes: Device type → shapes to be timed where none is asked for.
+        inputs: Makes random inputs of a shape on a device. Tokens have the dtype, parameters are float32, as in the
+            mixers under autocast.
+        output_elements: Elements of the output, which has the tokens' dtype.
+        exponentials: What the definition takes in a forward pass: a decay for each state and step, or a SiLU. The
+            softplus of the time steps, one for all states, is left out.
+    """
+
+    op: Callable[..., Tensor]
+    backends: Backends[Any]
+    axes: str
+    shapes: dict[str, tuple[Shape, ...]]
+    inputs: Callable[[Shape, torch.dtype, torch.device], Inputs]
+    output_elements: Callable[[Shape], int]
+    exponentials: Callable[[Shape], int]
+
+    def bytes_moved(self, inputs: Inputs, shape: Shape, backward: bool) -> int:
+        """Bytes that must be moved at least: inputs read once, outputs written once.
+
+        A backward pass reads the inputs again and the gradient of the output, and writes a gradient of every input.
+
+        Args:
+            inputs: Of :attr:`inputs`.
+            shape: They were made for it.
+            backward: Whether a backward pass follows.
+        """
+        read = sum(tensor.nbytes for tensor in inputs.values())
+        written = self.output_elements(shape) * next(iter(inputs.values())).element_size()
+        return 3 * read + 2 * written if backward else read + written
+
+
+def _scan_parameters(channels: int, states: int, device: torch.device) -> Inputs:
+    """As a mixer is initialised: A from -1 to -N, time steps around 0.01 after the softplus."""
+    return {
+        "A": -torch.arange(1.0, states + 1, device=device).repeat(channels, 1),
+        "D": torch.ones(channels, device=device),
+        "delta_bias": torch.full((channels,), math.log(math.expm1(0.01)), device=device),
+    }
+
+
+def _selective_scan_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> Inputs:
+    batch, length, channels, states = shape
+
+    def tokens(width: int) -> Tensor:
+        return torch.randn(batch, length, width, dtype=dtype, device=device)
+
+    named = {"u": tokens(channels), "delta": tokens(channels), "B": tokens(states), "C": tokens(states)}
+    return named | _scan_parameters(channels, states, device)
+
+
+def _cross_scan_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> Inputs:
+    points, length, channels, states = shape
+
+    def tokens(*sizes: int) -> Tensor:
+        return torch.randn(points, *sizes, dtype=dtype, device=device)
+
+    named = {"u": tokens(length, channels), "delta": tokens(length, channels)}
+    named |= {"B": tokens(length, states), "C": tokens(states)}
+    return named | _scan_parameters(channels, states, device)
+
+
+def _causal_conv1d_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> Inputs:
+    batch, length, channels, taps = shape
+    return {
+        "x": torch.randn(batch, length, channels, dtype=dtype, device=device),
+        "weight": torch.randn(channels, taps, device=device),
+        "bias": torch.randn(channels, device=device),
+    }
+
+
+# On CUDA: the mixers' tokens at 180x320 and in training, and the alignment's at 180x320, of the full network.
+WORKLOADS = {
+    "selective_scan": Workload(
+        op=selective_scan.selective_scan,
+        backends=selective_scan.BACKENDS,
+        axes="batch x tokens x channels x states",
+        shapes={"cuda": ((1, 172_800, 224, 16), (8, 12_288, 224, 16)), "cpu": ((1, 4096, 64, 16),)},
+        inputs=_selective_scan_inputs,
+        output_elements=lambda shape: math.prod(shape[:3]),
+        exponentials=math.prod,
+    ),
+    "cross_scan": Workload(
+        op=cross_scan.cross_scan,
+        backends=cross_scan.BACKENDS,
+        axes="points x tokens x channels x states",
+        shapes={"cuda": ((57_600, 9, 224, 16),), "cpu": ((1024, 9, 64, 16),)},
+        inputs=_cross_scan_inputs,
+        output_elements=lambda shape: shape[0] * shape[2],
+        # The last token does not decay.
+        exponentials=lambda shape: shape[0] * (shape[1] - 1) * shape[2] * shape[3],
+    ),
+    "causal_conv1d": Workload(
+        op=causal_conv1d.causal_conv1d,
+        backends=causal_conv1d.BACKENDS,
+        axes="batch x tokens x channels x taps",
+        shapes={"cuda": ((1, 172_800, 224, 4), (8, 12_288, 224, 4)), "cpu": ((1, 4096, 64, 4),)},
+        inputs=_causal_conv1d_inputs,
+        output_elements=lambda shape: math.prod(shape[:3]),
+        exponentials=lambda shape: math.prod(shape[:3]),
+    ),
+}
