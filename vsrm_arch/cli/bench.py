@@ -74,6 +74,7 @@ shapes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of the networks, and a sub-command for the ops."""
     parser.epilog = _EPILOG
+    parser.usage = "%(prog)s [-h] -opt FILE [FILE ...] [options]\n       %(prog)s ops [-h] [options]"
     parser.add_argument("-opt", nargs="+", default=[], metavar="FILE", help="option files (YAML); network_g is timed")
     parser.add_argument(
         "--size",
@@ -87,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", action="store_true", help="time the training step, not the pass without gradient")
     _add_common(parser, repeats=10, warmup=2)
     parser.set_defaults(function=_networks)
-    commands = parser.add_subparsers(title="in place of networks", metavar="ops")
+    commands = parser.add_subparsers(prog=parser.prog, title="in place of networks", metavar="ops")
     ops = commands.add_parser(
         "ops",
         help="time the implementations of the ops",
