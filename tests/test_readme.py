@@ -40,6 +40,8 @@ NOT_RUN = {
     "basicsr prepare vid4": "needs a download; tests/data runs it on a small imitation",
     "basicsr train -opt options/train_": "needs a download and a GPU",
     "basicsr test -opt options/test_": "needs a download and a full training",
+    "basicsr bench -opt options/test_": "the full networks: needs a GPU",
+    "basicsr bench -opt options/train_": "the full networks: needs a GPU",
     "torchrun --nproc_per_node=8": "needs eight GPUs",
     "torchrun --nproc_per_node=4": "needs four GPUs",
     "torchrun --nproc_per_node=2 -m vsrm_arch train -opt options/train_": "needs two GPUs and a download",

@@ -10,8 +10,8 @@ from vsrm_arch.bench.report import markdown, network_table, op_table, write_csv,
 
 NETWORK = NetworkRow(
     network="VSRM", mode="forward", size="64x64", dtype="bf16", batch=1, frames=16, status="ok",
-    ms=12.345, ms_lower=12.0, ms_upper=13.0, parameters=17_076_281, peak_gib=1.234, first_peak_gib=1.5, gmac=219.09, scan_gop=71.35,
-    executed_gmac=204.38, matrix_share=0.0512, samples=(12.0, 12.345, 13.0),
+    ms=12.345, ms_lower=12.0, ms_upper=13.0, parameters=17_076_281, peak_gib=1.234, first_peak_gib=1.5,
+    gmac=219.09, scan_gop=71.35, executed_gmac=204.38, matrix_share=0.0512, samples=(12.0, 12.345, 13.0),
 )  # fmt: skip
 FAILED = dataclasses.replace(
     NETWORK, size="180x320", status="out of memory", ms=None, ms_lower=None, ms_upper=None, peak_gib=None,
@@ -19,8 +19,8 @@ FAILED = dataclasses.replace(
 )  # fmt: skip
 OP = OpRow(
     op="cross_scan", mode="forward", shape="5x9x4x2", dtype="bf16", backend="portable", status="ok",
-    ms=0.5, ms_lower=0.4, ms_upper=0.6, speedup=2.0, reference="mamba_ssm", peak_gib=None, first_peak_gib=None, gigabytes=0.25,
-    bandwidth_share=0.5, gigaexp_per_second=12.3456, samples=(0.4, 0.5, 0.6),
+    ms=0.5, ms_lower=0.4, ms_upper=0.6, speedup=2.0, reference="mamba_ssm", peak_gib=None, first_peak_gib=None,
+    gigabytes=0.25, bandwidth_share=0.5, gigaexp_per_second=12.3456, samples=(0.4, 0.5, 0.6),
 )  # fmt: skip
 ENVIRONMENT = {"device": "a card, and more", "command": "basicsr bench -opt 'a b.yml'"}
 
@@ -33,7 +33,7 @@ def test_network_table():
     head, rule, ok, failed = cells(network_table([NETWORK, FAILED]))
     assert head[:5] == ["network", "size", "dtype", "ms a frame", "peak GiB"]
     assert [mark.endswith(":") for mark in rule] == [False] * 3 + [True] * 6
-    assert ok == ["VSRM", "64x64", "bf16", "12.35 (12-13)", "1.23", "5.1%", "219.1", "71.3", "17,076,281"]
+    assert ok == ["VSRM", "64x64", "bf16", "12.35 (12-13)", "1.23", "5.1%", "219.1", "71.35", "17,076,281"]
     assert failed == ["VSRM", "180x320", "bf16", "out of memory", "-", "-", "-", "-", "17,076,281"]
     assert len({len(line) for line in network_table([NETWORK, FAILED]).splitlines()}) == 1
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vsrm_arch import cli
+from vsrm_arch.bench import WORKLOADS
 
 TINY = "network_g: {type: VSRM, embed_dim: 8, num_damb: 1, num_s2tmb: 1, d_state: 4, flow_network: none}\n"
 SHORT = ["--device", "cpu", "--repeats", "2", "--warmup", "0"]
@@ -83,6 +84,8 @@ class TestOps:
         assert cli.main(["bench", "ops", "-h"]) == 0
         text = capsys.readouterr().out
         assert "examples:\n  basicsr bench ops" in text
+        assert f"of {', '.join(WORKLOADS)}\n" in text
+        assert all(f"{op:18}{workload.axes}" in text for op, workload in WORKLOADS.items())
         assert max(len(line) for line in text.splitlines()) <= 120
 
 

@@ -137,6 +137,16 @@ def test_logged_once_for_each_backend_and_device(backends, records):
     ]
 
 
+def test_a_stand_in_takes_the_place_of_all(backends, monkeypatch):
+    monkeypatch.setenv("VSRM_SOME_OP_BACKEND", "fused")
+    with backends.replaced(lambda: "counted"):
+        assert backends.choose("slow", "cpu")() == "counted"
+        with pytest.raises(ZeroDivisionError), backends.replaced(lambda: 1 / 0):
+            backends.choose(None, "cpu")()
+    monkeypatch.delenv("VSRM_SOME_OP_BACKEND")
+    assert backends.choose(None, "cpu")() == "plain"
+
+
 # Description
 
 

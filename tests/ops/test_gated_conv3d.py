@@ -58,14 +58,25 @@ def test_autocast():
         assert gated_conv3d(**inputs).dtype == torch.bfloat16
 
 
-def check(shape, dtype):
-    """Fused in ``dtype`` against float64 on the same, rounded inputs; in Triton's interpreter where there is no GPU."""
-    pytest.importorskip("triton")
+def assert_right(function, shape, dtype):
+    """In ``dtype`` against float64 on the same, rounded features."""
     rounded = gate_inputs(*shape, dtype=torch.float32, device=DEVICE)
     rounded |= {half: rounded[half].to(dtype) for half in ("value", "gate")}
-    got = outputs_and_gradients(gated_conv3d_fused, rounded)
+    got = outputs_and_gradients(function, rounded)
     want = outputs_and_gradients(gated_conv3d_portable, {name: tensor.double() for name, tensor in rounded.items()})
     assert_same(got, {name: tensor.to(got[name].dtype) for name, tensor in want.items()}, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(1, 2, 3, 4, 5), (1, 3, 16, 16, 16)])
+def test_portable_precisions(shape, dtype):
+    assert_right(gated_conv3d_portable, shape, dtype)
+
+
+def check(shape, dtype):
+    """The fused version, in Triton's interpreter where there is no GPU."""
+    pytest.importorskip("triton")
+    assert_right(gated_conv3d_fused, shape, dtype)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 3, 4, 5, 6), (1, 2, 1, 19, 70)])

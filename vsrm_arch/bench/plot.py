@@ -11,6 +11,8 @@ from vsrm_arch.errors import UserError
 __all__ = ["Bar", "check_plot", "network_bars", "op_bars", "plot"]
 
 _FORMATS = (".png", ".svg", ".pdf")
+# Where times differ by this factor, the short ones vanish on a linear scale.
+_MUCH = 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def check_plot(path: Path) -> None:
 
 
 def plot(path: Path, bars: Sequence[Bar], label: str, title: str) -> None:
-    """Draws bars on a logarithmic scale.
+    """Draws bars, on a logarithmic scale where they differ much.
 
     Args:
         path: The picture, see :func:`check_plot`.
@@ -77,8 +79,12 @@ def plot(path: Path, bars: Sequence[Bar], label: str, title: str) -> None:
         spread = [[bar.height - bar.lower for bar in own], [bar.upper - bar.height for bar in own]]
         drawn = axes.bar(places, [bar.height for bar in own], width * 0.92, yerr=spread, capsize=2, label=name)
         axes.bar_label(drawn, [f"{bar.height:.3g}" for bar in own], fontsize=7, padding=2)
-    axes.set_yscale("log")
     axes.margins(y=0.15)
+    lowest, highest = (choose(bar.height for bar in bars) for choose in (min, max))
+    if highest > _MUCH * lowest:
+        axes.set_yscale("log")
+        # All bars are seen, and the shortest is a bar still.
+        axes.set_ylim(bottom=lowest / 3)
     axes.set_xticks(range(len(groups)), groups, fontsize=8)
     axes.set_ylabel(label)
     axes.set_title(title, fontsize=9)

@@ -28,8 +28,8 @@ def network_table(rows: Sequence[NetworkRow]) -> str:
         (f"ms a {per}", _time),
         ("peak GiB", lambda row: _number(row.peak_gib, ".2f")),
         ("matrix share", lambda row: _number(row.matrix_share, ".1%")),
-        ("GMAC a frame", lambda row: _number(row.gmac, ".1f")),
-        ("scan, Gop", lambda row: _number(row.scan_gop, ".1f")),
+        ("GMAC a frame", lambda row: _number(row.gmac, ".4g")),
+        ("scan, Gop", lambda row: _number(row.scan_gop, ".4g")),
         ("parameters", lambda row: f"{row.parameters:,}"),
     ]
     return _table(rows, columns, texts=3)

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops import causal_conv1d, cross_scan, selective_scan
+from vsrm_arch.ops import causal_conv1d, cross_scan, encoded_sample, gated_conv3d, selective_scan
 from vsrm_arch.ops.backends import Backends
 
 __all__ = ["WORKLOADS", "Inputs", "Shape", "Workload"]
@@ -29,8 +30,8 @@ class Workload:
         inputs: Makes random inputs of a shape on a device. Tokens have the dtype, parameters are float32, as in the
             mixers under autocast.
         output_elements: Elements of the output, which has the tokens' dtype.
-        exponentials: What the definition takes in a forward pass: a decay for each state and step, or a SiLU. The
-            softplus of the time steps, one for all states, is left out.
+        exponentials: What the definition takes in a forward pass: a decay for each state and step, or one for each
+            element of an activation or an encoding. The softplus of the time steps, one for all states, is left out.
     """
 
     op: Callable[..., Tensor]
@@ -95,6 +96,25 @@ def _causal_conv1d_inputs(shape: Shape, dtype: torch.dtype, device: torch.device
     }
 
 
+def _gated_conv3d_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> Inputs:
+    channels = shape[-1]
+    named = {name: torch.randn(1, *shape, dtype=dtype, device=device) for name in ("value", "gate")}
+    for half in ("value", "gate"):
+        named[f"{half}_weight"] = torch.randn(channels, 1, 3, 3, 3, device=device)
+        named[f"{half}_bias"] = torch.randn(channels, device=device)
+    return named
+
+
+def _encoded_sample_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> Inputs:
+    height, width, points, channels = shape
+    count = height * width * points
+    return {
+        "feature": torch.randn(1, height, width, channels, dtype=dtype, device=device),
+        "position": torch.rand(1, count, 2, device=device) * torch.tensor([height, width], device=device),
+        "local": torch.rand(1, count, 2, device=device) * 4,
+    }
+
+
 # On CUDA: the mixers' tokens at 180x320 and in training, and the alignment's at 180x320, of the full network.
 WORKLOADS = {
     "selective_scan": Workload(
@@ -124,5 +144,23 @@ WORKLOADS = {
         inputs=_causal_conv1d_inputs,
         output_elements=lambda shape: math.prod(shape[:3]),
         exponentials=lambda shape: math.prod(shape[:3]),
+    ),
+    "gated_conv3d": Workload(
+        op=gated_conv3d.gated_conv3d,
+        backends=gated_conv3d.BACKENDS,
+        axes="frames x height x width x channels",
+        shapes={"cuda": ((3, 180, 320, 112), (24, 64, 64, 112)), "cpu": ((3, 32, 32, 32),)},
+        inputs=_gated_conv3d_inputs,
+        output_elements=math.prod,
+        exponentials=math.prod,
+    ),
+    "encoded_sample": Workload(
+        op=partial(encoded_sample.encoded_sample, extent=4.0),
+        backends=encoded_sample.BACKENDS,
+        axes="height x width x points a pixel x channels",
+        shapes={"cuda": ((180, 320, 9, 112),), "cpu": ((32, 32, 9, 32),)},
+        inputs=_encoded_sample_inputs,
+        output_elements=math.prod,
+        exponentials=math.prod,
     ),
 }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _DTYPES = ("float32", "bf16", "fp16")
-_OPS = ("selective_scan", "cross_scan", "causal_conv1d")
+_OPS = ("selective_scan", "cross_scan", "causal_conv1d", "gated_conv3d", "encoded_sample")
 
 _EPILOG = """columns:
   ms a frame     of the pass without gradient: time / (batch x frames); with --train ms a step: forward, Charbonnier
@@ -68,12 +68,15 @@ examples:
 shapes:
   selective_scan    batch x tokens x channels x states
   cross_scan        points x tokens x channels x states
-  causal_conv1d     batch x tokens x channels x taps"""
+  causal_conv1d     batch x tokens x channels x taps
+  gated_conv3d      frames x height x width x channels
+  encoded_sample    height x width x points a pixel x channels"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of the networks, and a sub-command for the ops."""
     parser.epilog = _EPILOG
+    parser.usage = "%(prog)s [-h] -opt FILE [FILE ...] [options]\n       %(prog)s ops [-h] [options]"
     parser.add_argument("-opt", nargs="+", default=[], metavar="FILE", help="option files (YAML); network_g is timed")
     parser.add_argument(
         "--size",
@@ -87,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", action="store_true", help="time the training step, not the pass without gradient")
     _add_common(parser, repeats=10, warmup=2)
     parser.set_defaults(function=_networks)
-    commands = parser.add_subparsers(title="in place of networks", metavar="ops")
+    commands = parser.add_subparsers(prog=parser.prog, title="in place of networks", metavar="ops")
     ops = commands.add_parser(
         "ops",
         help="time the implementations of the ops",

@@ -1,5 +1,6 @@
 """The gated convolution in plain PyTorch, which is also its definition."""
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
@@ -15,6 +16,9 @@ def gated_conv3d_portable(
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    weight, bias = weight.to(x.dtype), bias.to(x.dtype)
-    y = F.conv3d(rearrange(x, "b t h w c -> b c t h w"), weight, bias, padding=1, groups=len(weight))
-    return rearrange(y, "b c t h w -> b t h w c")
+    # On a CPU, PyTorch 2.15 gets the gradient of a depthwise weight wrong in half precision where frames are small.
+    dtype = torch.float32 if x.device.type == "cpu" and x.dtype.itemsize == 2 else x.dtype
+    frames, weight, bias = rearrange(x, "b t h w c -> b c t h w").to(dtype), weight.to(dtype), bias.to(dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        y = F.conv3d(frames, weight, bias, padding=1, groups=len(weight))
+    return rearrange(y, "b c t h w -> b t h w c").to(x.dtype)
