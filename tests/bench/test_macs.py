@@ -94,6 +94,8 @@ class TestByHand:
 
 
 class TestEndlessClip:
+    @pytest.mark.slow
+    @pytest.mark.timeout(300)
     def test_is_the_difference_of_two_lengths(self):
         options = {"embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4}
         frame, clip = count_macs(lambda: VSRM(**options), 8, 8, 6)

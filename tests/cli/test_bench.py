@@ -23,6 +23,8 @@ def files(tmp_path, monkeypatch):
 
 
 class TestNetworks:
+    @pytest.mark.slow
+    @pytest.mark.timeout(300)
     def test_the_whole_command(self, files, capsys):
         outputs = ["--csv", "a.csv", "--json", "a.json", "--markdown", "a.md"]
         arguments = ["--size", "8x8", "4x6", "--frames", "3", "--dtype", "float32", "bf16", *SHORT, *outputs]
