@@ -86,7 +86,7 @@ class TestOps:
         assert cli.main(["bench", "ops", "-h"]) == 0
         text = capsys.readouterr().out
         assert "examples:\n  basicsr bench ops" in text
-        assert f"of {', '.join(WORKLOADS)}\n" in text
+        assert f"of {', '.join(WORKLOADS)}" in " ".join(text.split())
         assert all(f"{op:18}{workload.axes}" in text for op, workload in WORKLOADS.items())
         assert max(len(line) for line in text.splitlines()) <= 120
 
