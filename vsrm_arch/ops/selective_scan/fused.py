@@ -15,11 +15,9 @@ from vsrm_arch.ops.triton import power_of_two_from, power_of_two_to
 __all__ = ["limit", "selective_scan_fused"]
 
 _CHANNELS = 32  # a program's, one a thread
-_TILE = 8  # tokens loaded at a time
-_TILE_BACKWARD = 4
-_CARRY_TILE = 32
+_CARRY_TILE, _CARRY_WARPS = 64, 4
 # As many programs as keep a large card busy; chunks are not cut shorter or made longer than this.
-_PROGRAMS = 2048
+_PROGRAMS = 4096
 _SHORTEST_CHUNK, _LONGEST_CHUNK = 32, 1024
 _MOST_STATES = 64
 
@@ -82,15 +80,19 @@ class _Launch:
             "STATES": max(16, power_of_two_from(states)),
             "CHANNELS": self.width,
             "num_warps": 1,
+            "num_stages": 1,
         }
 
-    def carry(self, A: Tensor, states: Tensor, durations: Tensor, backward: bool) -> None:
-        """Replaces what each chunk adds by what stands before it, or after it."""
+    def carry(self, A: Tensor, added: Tensor, durations: Tensor, backward: bool) -> Tensor:
+        """From what each chunk adds, what stands before it, or after it."""
         from vsrm_arch.ops.selective_scan.kernels import carry_kernel
 
-        batch, chunks, count, channels = states.shape
-        constants = {"E": channels, "N": count, "T": _CARRY_TILE, "CHANNELS": self.width, "num_warps": 1}
-        carry_kernel[(count, self.grid[1], batch)](A, states, durations, chunks, BACKWARD=backward, **constants)
+        batch, chunks, count, channels = added.shape
+        constants = {"E": channels, "N": count, "T": _CARRY_TILE, "CHANNELS": self.width, "num_warps": _CARRY_WARPS}
+        carried = torch.empty_like(added)
+        grid = (count, self.grid[1], batch)
+        carry_kernel[grid](A, added, durations, carried, chunks, BACKWARD=backward, **constants)
+        return carried
 
 
 @torch.library.custom_op("vsrm::selective_scan", mutates_args=())
@@ -110,11 +112,11 @@ def _forward(
     from vsrm_arch.ops.selective_scan.kernels import scan_kernel
 
     launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
-    out, states, durations = _outputs(u, A, launch)
-    arguments = (u, delta, A, B, C, D, bias, None, states, durations, out, None, None, *launch.sizes)
-    scan_kernel[launch.grid](*arguments, **launch.constants, STAGE="states", T=_TILE)
-    launch.carry(A, states, durations, backward=False)
-    scan_kernel[launch.grid](*arguments, **launch.constants, STAGE="outputs", T=_TILE)
+    out, added, durations = _outputs(u, A, launch)
+    inputs = (u, delta, A, B, C, D, bias)
+    scan_kernel[launch.grid](*inputs, added, durations, None, *launch.sizes, **launch.constants, OUTPUTS=False)
+    states = launch.carry(A, added, durations, backward=False)
+    scan_kernel[launch.grid](*inputs, states, None, out, *launch.sizes, **launch.constants, OUTPUTS=True)
     return out, states
 
 
@@ -157,26 +159,24 @@ def _backward(
     frames: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of u, delta, A, B, C, D and the bias."""
-    from vsrm_arch.ops.selective_scan.kernels import gradients_kernel, scan_kernel
+    from vsrm_arch.ops.selective_scan.kernels import TILE, gradients_kernel, sensitivity_kernel
 
     launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
     batch, length, channels = u.shape
-    tile_states = A.new_empty(batch, -(-length // _TILE_BACKWARD), A.shape[1], channels)
-    grad_states, durations = torch.empty_like(states), A.new_empty(batch, launch.chunks, channels)
-    inputs, constants = (u, delta, A, B, C, D, bias, grad_out), {**launch.constants, "T": _TILE_BACKWARD}
-    stage = (states, durations, None, tile_states, grad_states, *launch.sizes)
-    scan_kernel[launch.grid](*inputs, *stage, **constants, STAGE="sensitivity")
-    launch.carry(A, grad_states, durations, backward=True)
+    tile_states = A.new_empty(batch, -(-length // TILE.value), A.shape[1], channels)
+    sensitivities, durations = torch.empty_like(states), A.new_empty(batch, launch.chunks, channels)
+    results = (states, durations, tile_states, sensitivities)
+    sensitivity_kernel[launch.grid](u, delta, A, B, C, bias, grad_out, *results, *launch.sizes, **launch.constants)
+    grad_states = launch.carry(A, sensitivities, durations, backward=True)
 
     grad_u, grad_delta = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
     grad_A = torch.empty_like(states)
     grad_D, grad_bias = (A.new_empty(batch, launch.chunks, channels) for _ in range(2))
     grad_B, grad_C = (A.new_empty(launch.grid[1], batch, length, A.shape[1]) for _ in range(2))
-    results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias)
+    results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias)  # type: ignore[assignment]
     precision = "tf32x3" if u.dtype == torch.float32 else "tf32"
-    gradients_kernel[launch.grid](
-        *inputs, tile_states, grad_states, *results, 1.0, *launch.sizes, **constants, PRECISION=precision
-    )
+    inputs = (u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states)
+    gradients_kernel[launch.grid](*inputs, *results, 1.0, *launch.sizes, **launch.constants, PRECISION=precision)
     return (
         grad_u,
         grad_delta,
