@@ -5,12 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops.triton import power_of_two_from
+from vsrm_arch.ops.triton import power_of_two_from, power_of_two_to
 
 __all__ = ["gated_conv3d_fused", "limit"]
 
-_COLUMNS, _CHANNELS = 16, 64
-_ROWS = 8  # image rows that a summand of the weights' gradient covers
+_COLUMNS, _CHANNELS = 32, 64
+# A program walks down a strip of rows: a short one where there are few programs to keep a large card busy.
+_FEWEST_ROWS, _MOST_ROWS, _PROGRAMS = 2, 16, 512
+_GROUP = 8  # image rows that a summand of the weights' gradient covers
 
 
 def limit(x: Tensor) -> str | None:
@@ -26,12 +28,21 @@ def gated_conv3d_fused(
     return _forward(value.contiguous(), gate.contiguous(), value_taps, value_bias, gate_taps, gate_bias)
 
 
-def _launch(x: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int], dict[str, int]]:
-    """The grid of (image rows, parts of a row, blocks of channels), the sizes and the constants."""
-    batch, frames, height, width, channels = x.shape
-    columns, block = min(_COLUMNS, power_of_two_from(width)), min(_CHANNELS, power_of_two_from(channels))
-    grid = (batch * frames * height, -(-width // columns), -(-channels // block))
-    return grid, (frames, height, width), {"C": channels, "COLUMNS": columns, "CHANNELS": block}
+class _Launch:
+    """The grid of (strips of rows, parts of a row, blocks of channels), the sizes and the constants."""
+
+    def __init__(self, x: Tensor) -> None:
+        batch, frames, height, width, channels = x.shape
+        columns, block = min(_COLUMNS, power_of_two_from(width)), min(_CHANNELS, power_of_two_from(channels))
+        parts, blocks = -(-width // columns), -(-channels // block)
+        rows = power_of_two_to(batch * frames * height * parts * blocks // _PROGRAMS)
+        rows = min(max(rows, _FEWEST_ROWS), _MOST_ROWS)
+        strips = -(-height // rows)
+        self.grid = (batch * frames * strips, parts, blocks)
+        self.sizes = (frames, height, width)
+        self.strips = strips
+        self.tile = {"C": channels, "COLUMNS": columns, "CHANNELS": block}
+        self.constants = {**self.tile, "ROWS": rows}
 
 
 # In both ops the features are (B, T, H, W, C), the taps (27, C).
@@ -41,10 +52,11 @@ def _forward(
 ) -> Tensor:
     from vsrm_arch.ops.gated_conv3d.kernels import gated_kernel
 
-    grid, sizes, constants = _launch(value)
+    launch = _Launch(value)
     out = torch.empty_like(value)
     inputs = (value, gate, value_taps, value_bias, gate_taps, gate_bias)
-    gated_kernel[grid](*inputs, None, out, None, *sizes, **constants, BACKWARD=False)
+    sizes = (*launch.sizes, launch.strips)
+    gated_kernel[launch.grid](*inputs, None, out, None, *sizes, **launch.constants, BACKWARD=False)
     return out
 
 
@@ -68,10 +80,11 @@ def _backward(
     """The gradients of the six inputs."""
     from vsrm_arch.ops.gated_conv3d.kernels import gated_kernel
 
-    grid, sizes, constants = _launch(value)
+    launch = _Launch(value)
     grad_first, grad_second = torch.empty_like(value), torch.empty_like(gate)
-    inputs = (value, gate, value_taps, value_bias, gate_taps, gate_bias)
-    gated_kernel[grid](*inputs, grad_out, grad_first, grad_second, *sizes, **constants, BACKWARD=True)
+    inputs = (value, gate, value_taps, value_bias, gate_taps, gate_bias, grad_out)
+    sizes = (*launch.sizes, launch.strips)
+    gated_kernel[launch.grid](*inputs, grad_first, grad_second, *sizes, **launch.constants, BACKWARD=True)
     grad_value, *of_value = _through_convolution(value, value_taps, value_bias, grad_first)
     grad_gate, *of_gate = _through_convolution(gate, gate_taps, gate_bias, grad_second)
     return grad_value, grad_gate, of_value[0], of_value[1], of_gate[0], of_gate[1]
@@ -81,12 +94,13 @@ def _through_convolution(x: Tensor, taps: Tensor, bias: Tensor, grad: Tensor) ->
     """The gradients of a convolution's input, taps and bias."""
     from vsrm_arch.ops.gated_conv3d.kernels import convolve_kernel, grad_taps_kernel
 
-    grid, sizes, constants = _launch(x)
+    launch = _Launch(x)
     grad_x = torch.empty_like(x)
-    convolve_kernel[grid](grad, taps.flip(0), grad_x, *sizes, **constants)
-    groups = -(-grid[0] // _ROWS)
+    convolve_kernel[launch.grid](grad, taps.flip(0), grad_x, *launch.sizes, launch.strips, **launch.constants)
+    rows = x.shape[0] * x.shape[1] * x.shape[2]
+    groups = -(-rows // _GROUP)
     grad_taps = x.new_empty(groups, *taps.shape, dtype=torch.float32)
-    grad_taps_kernel[(groups, 9, grid[2])](x, grad, grad_taps, grid[0], *sizes, _ROWS, **constants)
+    grad_taps_kernel[(groups, 9, launch.grid[2])](x, grad, grad_taps, rows, *launch.sizes, _GROUP, **launch.tile)
     grad_bias = grad.flatten(0, -2).sum(0, dtype=torch.float32)
     return grad_x, grad_taps.sum(0).to(taps.dtype), grad_bias.to(bias.dtype)
 
