@@ -1,10 +1,24 @@
 """What the Triton kernels share."""
 
+import os
+
 import triton
 import triton.language as tl
 
-__all__ = ["LN2", "LOG2E", "load_rows", "load_vector", "pick", "softplus", "sum_over_channels", "visited_tokens"]
+__all__ = [
+    "LN2",
+    "LOG2E",
+    "load_rows",
+    "load_vector",
+    "norm_rows",
+    "pick",
+    "product",
+    "softplus",
+    "sum_over_channels",
+    "visited_tokens",
+]
 
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 
@@ -43,6 +57,22 @@ def load_vector(pointer, column, mask):
         return tl.zeros(column.shape, tl.float32)
     else:
         return tl.load(pointer + column, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def product(a, b):
+    """The matrix product in float32."""
+    if INTERPRETED:  # the interpreter multiplies the bits of bfloat16
+        return tl.dot(a.to(tl.float32), b.to(tl.float32))
+    return tl.dot(a, b)
+
+
+@triton.jit
+def norm_rows(x, is_column, COUNT: tl.constexpr, eps):
+    """Rows of mean zero and variance one, over the COUNT columns that are there."""
+    x = tl.where(is_column[None, :], x, 0.0)
+    centred = tl.where(is_column[None, :], x - (tl.sum(x, axis=1) / COUNT)[:, None], 0.0)
+    return centred * tl.rsqrt(tl.sum(centred * centred, axis=1) / COUNT + eps)[:, None]
 
 
 @triton.jit

@@ -54,10 +54,9 @@ def scan_kernel(
     u, delta, B, C = u + b * u_batch, delta + b * delta_batch, B + b * B_batch, C + b * C_batch
 
     of_chunk = (b * tl.num_programs(0) + c) * N * E + n[:, None] * E + e[None, :]
+    h = tl.zeros((STATES, CHANNELS), tl.float32)
     if OUTPUTS:
         h = tl.load(states + of_chunk, mask=is_cell, other=0.0)
-    else:
-        h = tl.zeros((STATES, CHANNELS), tl.float32)
     duration = tl.zeros((CHANNELS,), tl.float32)
     first = c * chunk
     last = tl.minimum(first + chunk, L) - 1

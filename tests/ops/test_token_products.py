@@ -1,0 +1,126 @@
+"""The fused products of tokens and matrices, in Triton's interpreter where there is no GPU."""
+
+import pytest
+import torch
+from ops_testing import assert_same, outputs_and_gradients
+
+from vsrm_arch.ops.gated_linear import gated_linear
+from vsrm_arch.ops.gated_linear.fused import gated_linear_fused
+from vsrm_arch.ops.gated_linear.portable import gated_linear_portable
+from vsrm_arch.ops.norm_linear import norm_linear
+from vsrm_arch.ops.norm_linear.fused import norm_linear_fused
+from vsrm_arch.ops.norm_linear.portable import norm_linear_portable
+from vsrm_arch.ops.ssm_inputs import ssm_inputs
+from vsrm_arch.ops.ssm_inputs.fused import ssm_inputs_fused
+from vsrm_arch.ops.ssm_inputs.portable import ssm_inputs_portable
+
+pytest.importorskip("triton")
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def rounded(inputs, dtype, names):
+    """Inputs on the device; those named in a half dtype, as activations are."""
+    return {
+        name: None if t is None else t.to(dtype if name in names else torch.float32).to(DEVICE)
+        for name, t in inputs.items()
+    }
+
+
+def in_double(inputs):
+    return {name: None if t is None else t.double() for name, t in inputs.items()}
+
+
+def same(got, want, dtype):
+    assert_same(got, {name: t.to(got[name].dtype) for name, t in want.items()}, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("parts", [0, 2])
+@pytest.mark.parametrize(("tokens", "channels", "columns"), [(1, 6, 8), (70, 40, 144)])
+def test_norm_linear(dtype, parts, tokens, channels, columns):
+    inputs = {
+        "x": torch.randn(1, tokens, channels) * 2 + 1,
+        "norm_weight": torch.rand(channels) + 0.5,
+        "norm_bias": torch.randn(channels),
+        "weight": torch.randn(columns, channels) / channels**0.5,
+        "bias": torch.randn(columns) if parts else None,
+        "part_weight": torch.rand(parts, columns // parts) + 0.5 if parts else None,
+        "part_bias": torch.randn(parts, columns // parts) if parts else None,
+    }
+    inputs = rounded(inputs, dtype, {"x"})
+    got = outputs_and_gradients(lambda **t: norm_linear_fused(*t.values(), 1e-5), inputs)
+    want = outputs_and_gradients(lambda **t: norm_linear_portable(*t.values(), 1e-5), in_double(inputs))
+    same(got, want, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(("tokens", "channels", "columns"), [(1, 6, 8), (70, 40, 144)])
+def test_gated_linear(dtype, gated, tokens, channels, columns):
+    inputs = {
+        "x": torch.randn(1, tokens, channels),
+        "weight": torch.randn(columns, channels) / channels**0.5,
+        "bias": None if gated else torch.randn(columns),
+        "residual": torch.randn(1, tokens, columns),
+        "other": torch.randn(1, tokens, channels) if gated else None,
+        "gate": torch.randn(1, tokens, channels) if gated else None,
+    }
+    inputs = rounded(inputs, dtype, {"x", "other", "gate"})
+
+    def fused(**t):
+        with torch.autocast(DEVICE, dtype):
+            return gated_linear_fused(*t.values())
+
+    got = outputs_and_gradients(fused, inputs)
+    assert got["output"].dtype == torch.float32
+    same(got, outputs_and_gradients(lambda **t: gated_linear_portable(*t.values()), in_double(inputs)), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("scan_order", "frames", "reverse"), [("s2t", 1, False), ("s2t", 3, True), ("t2s", 3, True)])
+@pytest.mark.parametrize(("batch", "length", "channels", "rank", "states"), [(1, 3, 6, 1, 2), (2, 39, 40, 3, 16)])
+def test_ssm_inputs(dtype, scan_order, frames, reverse, batch, length, channels, rank, states):
+    inputs = {
+        "x": torch.randn(batch, length, channels),
+        "conv_weight": torch.randn(channels, 4) / 2,
+        "conv_bias": torch.randn(channels),
+        "x_weight": torch.randn(rank + 2 * states, channels) / channels**0.5,
+        "dt_weight": torch.randn(channels, rank) / rank**0.5,
+    }
+    inputs = rounded(inputs, dtype, {"x"})
+
+    def joined(function):
+        def op(**t):
+            return torch.cat(
+                [y.float() if DEVICE else y for y in function(*t.values(), reverse, scan_order, frames)], 2
+            )
+
+        return op
+
+    got = outputs_and_gradients(joined(ssm_inputs_fused), inputs)
+    want = outputs_and_gradients(joined(ssm_inputs_portable), in_double(inputs))
+    same(got, want, dtype)
+
+
+def test_rows_that_lie_apart():
+    both = torch.randn(1, 20, 32, device=DEVICE, dtype=torch.bfloat16)
+    x, gate = both.chunk(2, dim=-1)
+    weight, residual = torch.randn(8, 16, device=DEVICE), torch.randn(1, 20, 8, device=DEVICE)
+    got = gated_linear_fused(x, weight, None, residual, None, gate)
+    want = gated_linear_fused(x.contiguous(), weight, None, residual, None, gate.contiguous())
+    assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: norm_linear(x, x[0, 0], x[0, 0], torch.ones(3, 7)), r"weight: expected shape \(N, K\) = \(3, 8\)"),
+        (lambda x: norm_linear(x, x[0, 0], x[0, 0], torch.ones(4, 8), None, torch.ones(2, 2)), "expected both or none"),
+        (lambda x: gated_linear(x, torch.ones(3, 8), None, x), r"residual: expected shape \(..., N\)"),
+        (lambda x: ssm_inputs(x, torch.ones(8, 4), None, torch.ones(4, 8), torch.ones(8, 1)), r"R \+ 2 N = 1"),
+    ],
+)
+def test_bad_inputs(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.randn(2, 5, 8))
