@@ -101,3 +101,17 @@ def test_as_an_op_of_pytorch():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_full_size_on_a_gpu(dtype):
     check((2, 3, 64, 67, 112), dtype)
+
+
+def test_fused_halves_of_one_tensor():
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    halves = torch.randn(1, 2, 5, 7, 24, device=device).chunk(2, dim=-1)
+    weights = [torch.randn(shape, device=device) for shape in ((12, 1, 3, 3, 3), (12,)) * 2]
+
+    def run(first, second):
+        first, second = first.detach().requires_grad_(), second.detach().requires_grad_()
+        out = gated_conv3d_fused(first, second, *weights)
+        return out, *torch.autograd.grad(out.sum(), (first, second))
+
+    for apart, together in zip(run(*halves), run(*(half.contiguous() for half in halves)), strict=True):
+        assert torch.equal(apart, together)

@@ -8,10 +8,11 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from vsrm_arch.layers.mamba import init_dt_proj, s4d_real_init
-from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.cross_scan import cross_scan
 from vsrm_arch.ops.encoded_sample import encoded_sample
+from vsrm_arch.ops.gated_linear import gated_linear
 from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
+from vsrm_arch.ops.ssm_inputs import ssm_inputs
 
 __all__ = ["DCA"]
 
@@ -42,14 +43,13 @@ class DCA(nn.Module):
         super().__init__()
         inner_dim = expand * dim
         self.dim = dim
-        self.d_state = d_state
-        self.dt_rank = math.ceil(dim / 16)
+        dt_rank = math.ceil(dim / 16)
         # S(.): no padding, so a 5x5 window gives 3x3 offsets.
         self.offset_net = nn.Sequential(nn.Conv2d(dim, dim // 2, 3), nn.GELU(), nn.Conv2d(dim // 2, 2, 1))
         self.reference_proj = nn.Linear(dim, inner_dim, bias=False)
         self.conv1d = nn.Conv1d(inner_dim, inner_dim, d_conv, groups=inner_dim)
-        self.x_proj = nn.Linear(inner_dim, self.dt_rank + d_state, bias=False)
-        self.dt_proj = nn.Linear(self.dt_rank, inner_dim)
+        self.x_proj = nn.Linear(inner_dim, dt_rank + d_state, bias=False)
+        self.dt_proj = nn.Linear(dt_rank, inner_dim)
         self.target_proj = nn.Linear(dim, 2 * inner_dim, bias=False)
         self.c_proj = nn.Linear(inner_dim, d_state, bias=False)
         self.A_log = s4d_real_init(inner_dim, d_state)
@@ -133,14 +133,15 @@ class DCA(nn.Module):
         Returns:
             ``(P, C)``.
         """
-        u = causal_conv1d(self.reference_proj(R), self.conv1d.weight.squeeze(1), self.conv1d.bias, activation="silu")
-        dt, B = self.x_proj(u).split([self.dt_rank, self.d_state], dim=-1)
+        conv_weight = self.conv1d.weight.squeeze(1)
+        u, delta, B = ssm_inputs(
+            self.reference_proj(R), conv_weight, self.conv1d.bias, self.x_proj.weight, self.dt_proj.weight
+        )
         q, z = self.target_proj(Q).chunk(2, dim=-1)
-        delta = F.linear(dt, self.dt_proj.weight)
         y = cross_scan(
             u, delta, -torch.exp(self.A_log.float()), B, self.c_proj(q), self.D, delta_bias=self.dt_proj.bias
         )
-        return self.out_proj(y * F.silu(z))
+        return gated_linear(y, self.out_proj.weight, None, gate=z)
 
 
 def _region_grid(device: torch.device) -> Tensor:

@@ -27,8 +27,8 @@ class MambaBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, T, H, W, C)`` → ``(B, T, H, W, C)``."""
-        x = x + self.mixer(self.norm1(x))
-        return x + self.ffn(self.norm2(x))
+        x = self.mixer(x, self.norm1)
+        return self.ffn(x, self.norm2)
 
 
 class DAMB(nn.Module):

@@ -3,12 +3,13 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vsrm_arch.ops.causal_conv1d import causal_conv1d
+from vsrm_arch.ops.gated_linear import gated_linear
+from vsrm_arch.ops.norm_linear import norm_linear
 from vsrm_arch.ops.scan_order import ScanOrder
 from vsrm_arch.ops.selective_scan import selective_scan
+from vsrm_arch.ops.ssm_inputs import ssm_inputs
 
 __all__ = ["S2TMamba", "SSMPath", "T2SMamba", "init_dt_proj", "s4d_real_init"]
 
@@ -44,8 +45,6 @@ class SSMPath(nn.Module):
         self, inner_dim: int, d_state: int, d_conv: int, dt_rank: int, scan_order: ScanOrder, reverse: bool
     ) -> None:
         super().__init__()
-        self.d_state = d_state
-        self.dt_rank = dt_rank
         self.scan_order = scan_order
         self.reverse = reverse
         self.conv1d = nn.Conv1d(inner_dim, inner_dim, d_conv, groups=inner_dim)
@@ -65,20 +64,21 @@ class SSMPath(nn.Module):
         Returns:
             ``(B, L, E)``, tokens in the same places.
         """
-        u = causal_conv1d(
+        # Eq. 3: step size, B and C depend on the input.
+        u, delta, rows = ssm_inputs(
             x,
             self.conv1d.weight.squeeze(1),
             self.conv1d.bias,
-            activation="silu",
+            x_proj.weight,
+            self.dt_proj.weight,
             reverse=self.reverse,
             scan_order=self.scan_order,
             num_frames=num_frames,
         )
-        # Eq. 3: step size, B and C depend on the input.
-        dt, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        B, C = rows.chunk(2, dim=-1)
         return selective_scan(
             u,
-            F.linear(dt, self.dt_proj.weight),
+            delta,
             -torch.exp(self.A_log.float()),
             B,
             C,
@@ -108,22 +108,28 @@ class _Mamba(nn.Module):
         )
         self.out_proj = nn.Linear(inner_dim, dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mixes the tokens of a clip.
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+        """Mixes the tokens of a clip; with ``norm`` as a residual block does, ``x + Mamba(norm(x))``.
 
         Args:
             x: ``(B, T, H, W, C)``.
+            norm: The block's LayerNorm over C.
 
         Returns:
             ``(B, T, H, W, C)``.
         """
         num_frames = x.shape[1]
-        tokens, z = self.in_proj(x.flatten(1, 3)).chunk(2, dim=-1)  # [B, L, E] each
-        y = self.forward_ssm(tokens, self.x_proj, num_frames)
-        if self.backward_ssm is not None:
-            y = y + self.backward_ssm(tokens, self.x_proj, num_frames)
-        # x1 ⊙ z + x2 ⊙ z with one multiplication less.
-        return self.out_proj(y * F.silu(z)).reshape(x.shape)
+        x_in = x.flatten(1, 3)
+        if norm is None:
+            projected = self.in_proj(x_in)
+        else:
+            projected = norm_linear(x_in, norm.weight, norm.bias, self.in_proj.weight, eps=norm.eps)
+        tokens, z = projected.chunk(2, dim=-1)  # [B, L, E] each
+        y1 = self.forward_ssm(tokens, self.x_proj, num_frames)
+        y2 = None if self.backward_ssm is None else self.backward_ssm(tokens, self.x_proj, num_frames)
+        # y1 ⊙ z + y2 ⊙ z with one multiplication less.
+        residual = None if norm is None else x_in
+        return gated_linear(y1, self.out_proj.weight, None, residual, other=y2, gate=z).reshape(x.shape)
 
 
 class S2TMamba(_Mamba):

@@ -1,8 +1,11 @@
 """Temporal gated feed-forward network (eq. 6, Fig. 3)."""
 
+import torch
 from torch import Tensor, nn
 
 from vsrm_arch.ops.gated_conv3d import gated_conv3d
+from vsrm_arch.ops.gated_linear import gated_linear
+from vsrm_arch.ops.norm_linear import norm_linear
 
 __all__ = ["TGFN"]
 
@@ -28,18 +31,30 @@ class TGFN(nn.Module):
         self.dwconv2 = nn.Conv3d(half, half, 3, padding=1, groups=half)
         self.proj_out = nn.Linear(half, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Applies the network.
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+        """Applies the network; with ``norm`` as a residual block does, ``x + TGFN(norm(x))``.
 
         Args:
             x: ``(B, T, H, W, C)``.
+            norm: The block's LayerNorm over C.
 
         Returns:
             ``(B, T, H, W, C)``.
         """
-        x1, x2 = self.proj_in(x).chunk(2, dim=-1)
+        norms = (self.norm1, self.norm2)
+        halves = norm_linear(
+            x,
+            None if norm is None else norm.weight,
+            None if norm is None else norm.bias,
+            self.proj_in.weight,
+            self.proj_in.bias,
+            part_weight=torch.stack([n.weight for n in norms]),
+            part_bias=torch.stack([n.bias for n in norms]),
+            eps=self.norm1.eps,
+        )
+        x1, x2 = halves.chunk(2, dim=-1)
         first, second = self.dwconv1, self.dwconv2
         assert first.bias is not None
         assert second.bias is not None
-        gated = gated_conv3d(self.norm1(x1), self.norm2(x2), first.weight, first.bias, second.weight, second.bias)
-        return self.proj_out(gated)
+        gated = gated_conv3d(x1, x2, first.weight, first.bias, second.weight, second.bias)
+        return gated_linear(gated, self.proj_out.weight, self.proj_out.bias, None if norm is None else x)

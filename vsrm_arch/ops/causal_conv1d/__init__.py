@@ -15,14 +15,13 @@ from vsrm_arch.ops.scan_order import ScanOrder, check_scan_order
 
 __all__ = ["BACKENDS", "causal_conv1d"]
 
-# The best first, but for triton, which runs on request: it has been tested, but not yet timed on a GPU.
 BACKENDS = Backends(
     "causal_conv1d",
     [
+        Backend("triton", fused.causal_conv1d_fused, triton.obstacle),
         Backend("causal_conv1d", cuda.causal_conv1d_cuda, cuda.obstacle),
         Backend("portable", causal_conv1d_portable),
         Backend("naive", causal_conv1d_naive),
-        Backend("triton", fused.causal_conv1d_fused, triton.obstacle),
     ],
 )
 

@@ -14,13 +14,12 @@ from vsrm_arch.ops.cross_scan.portable import cross_scan_portable
 
 __all__ = ["BACKENDS", "cross_scan"]
 
-# The best first, but for triton, which runs on request: it has been tested, but not yet timed on a GPU.
 BACKENDS = Backends(
     "cross_scan",
     [
+        Backend("triton", fused.cross_scan_fused, triton.obstacle),
         Backend("portable", cross_scan_portable),
         Backend("naive", cross_scan_naive),
-        Backend("triton", fused.cross_scan_fused, triton.obstacle),
     ],
 )
 

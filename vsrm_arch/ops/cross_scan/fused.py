@@ -57,7 +57,6 @@ def _launch(
         "N": states,
         "SOFTPLUS": softplus,
         "POINTS": _POINTS,
-        "TOKENS": power_of_two_from(tokens),
         "STATES": max(16, power_of_two_from(states)),
         "CHANNELS": width,
         "num_warps": 1,
@@ -108,7 +107,21 @@ def _backward(
     grad_D, grad_bias = (A.new_empty(grid[0], channels) for _ in range(2))
     results = (grad_u, grad_delta, grad_rows, grad_A, grad_D, grad_bias)
     precision = "tf32x3" if u.dtype == torch.float32 else "tf32"
-    backward_kernel[grid](u, delta, A, B, C, D, bias, grad_out, *results, *sizes, **constants, PRECISION=precision)
+    backward_kernel[grid](
+        u,
+        delta,
+        A,
+        B,
+        C,
+        D,
+        bias,
+        grad_out,
+        *results,
+        *sizes,
+        **constants,
+        TOKENS=power_of_two_from(u.shape[1]),
+        PRECISION=precision,
+    )
     # The kernel knows B and C by their product only.
     of_rows = grad_rows.sum(0)
     grad_B = (of_rows * C[:, None]).to(B.dtype)

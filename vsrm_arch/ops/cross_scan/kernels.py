@@ -13,31 +13,28 @@ def forward_kernel(
     u, delta, A, B, C, D, bias, out, P, u_point, delta_point, B_point,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     K: tl.constexpr, E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
-    POINTS: tl.constexpr, TOKENS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
+    POINTS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The output ``(P, E)``: ``sum_t affinity_t step_t u_t + D u_K``."""
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = e < E, n < N
     A2 = tl.load(A + e[None, :] * N + n[:, None], is_state[:, None] & is_channel[None, :], 0.0) * LOG2E
     shift, skip = load_vector(bias, e, is_channel), load_vector(D, e, is_channel)
-    token = tl.arange(0, TOKENS)
-    t2, t3 = token[:, None], token[:, None, None]
-    mask, row_mask = (token < K)[:, None] & is_channel[None, :], (token < K)[:, None] & is_state[None, :]
-
     first = tl.program_id(0).to(tl.int64) * POINTS
     for p in range(first, tl.minimum(first + POINTS, P)):
-        x = load_rows(u + p * u_point, token, e, mask, U_ROW)
-        raw = load_rows(delta + p * delta_point, token, e, mask, DELTA_ROW) + shift[None, :]
-        step = softplus(raw) if SOFTPLUS else raw
+        # Tokens are loaded a row at a time: so every thread holds all that belongs to its channel.
         columns = load_vector(C + p * C_ROW, n, is_state)
-        rows = (load_rows(B + p * B_point, token, n, row_mask, B_ROW) * columns[None, :])[:, :, None]
         after = tl.zeros((CHANNELS,), tl.float32)  # the time from a token to the end
-        y = skip * pick(x, t2, K - 1)
+        y = tl.zeros((STATES, CHANNELS), tl.float32)
+        last = load_vector(u + p * u_point + (K - 1) * U_ROW, e, is_channel)
         for t in tl.static_range(K - 1, -1, -1):
-            decay = tl.exp2(after[None, :] * A2)
-            step_t = pick(step, t2, t)
-            y += tl.sum(decay * pick(rows, t3, t), axis=0) * step_t * pick(x, t2, t)
-            after += step_t
+            x = load_vector(u + p * u_point + t * U_ROW, e, is_channel)
+            raw = load_vector(delta + p * delta_point + t * DELTA_ROW, e, is_channel) + shift
+            row = load_vector(B + p * B_point + t * B_ROW, n, is_state) * columns
+            step = softplus(raw) if SOFTPLUS else raw
+            y += tl.exp2(after[None, :] * A2) * ((step * x)[None, :] * row[:, None])
+            after += step
+        y = tl.sum(y, axis=0) + skip * last
         tl.store(out + p * E + e, y.to(out.dtype.element_ty), mask=is_channel)
 
 

@@ -13,12 +13,11 @@ from vsrm_arch.ops.gated_conv3d.portable import gated_conv3d_portable
 
 __all__ = ["BACKENDS", "gated_conv3d"]
 
-# The best first, but for triton, which runs on request: it has been tested, but not yet timed on a GPU.
 BACKENDS = Backends(
     "gated_conv3d",
     [
-        Backend("portable", gated_conv3d_portable),
         Backend("triton", fused.gated_conv3d_fused, triton.obstacle),
+        Backend("portable", gated_conv3d_portable),
     ],
 )
 

@@ -25,7 +25,14 @@ def gated_conv3d_fused(
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.gated_conv3d.gated_conv3d`."""
     value_taps, gate_taps = (weight.flatten(1).t().contiguous() for weight in (value_weight, gate_weight))
-    return _forward(value.contiguous(), gate.contiguous(), value_taps, value_bias, gate_taps, gate_bias)
+    return _forward(_tokens(value), _tokens(gate), value_taps, value_bias, gate_taps, gate_bias)
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """As (B, T, H, W, C) in memory's order; its tokens may lie apart."""
+    (_, frames, height, width, _), row = x.shape, x.stride(3)
+    in_order = (frames * height * width * row, height * width * row, width * row, row, 1)
+    return x if x.stride() == in_order else x.contiguous()
 
 
 class _Launch:
@@ -44,6 +51,10 @@ class _Launch:
         self.tile = {"C": channels, "COLUMNS": columns, "CHANNELS": block}
         self.constants = {**self.tile, "ROWS": rows}
 
+    def rows(self, value: Tensor, gate: Tensor) -> dict[str, int]:
+        """The constants of a kernel that reads both features."""
+        return {**self.constants, "VALUE_ROW": value.stride(3), "GATE_ROW": gate.stride(3)}
+
 
 # In both ops the features are (B, T, H, W, C), the taps (27, C).
 @torch.library.custom_op("vsrm::gated_conv3d", mutates_args=())
@@ -53,10 +64,10 @@ def _forward(
     from vsrm_arch.ops.gated_conv3d.kernels import gated_kernel
 
     launch = _Launch(value)
-    out = torch.empty_like(value)
+    out = torch.empty_like(value, memory_format=torch.contiguous_format)
     inputs = (value, gate, value_taps, value_bias, gate_taps, gate_bias)
     sizes = (*launch.sizes, launch.strips)
-    gated_kernel[launch.grid](*inputs, None, out, None, *sizes, **launch.constants, BACKWARD=False)
+    gated_kernel[launch.grid](*inputs, None, out, None, *sizes, **launch.rows(value, gate), BACKWARD=False)
     return out
 
 
@@ -64,7 +75,7 @@ def _forward(
 def _(
     value: Tensor, gate: Tensor, value_taps: Tensor, value_bias: Tensor, gate_taps: Tensor, gate_bias: Tensor
 ) -> Tensor:
-    return torch.empty_like(value)
+    return torch.empty_like(value, memory_format=torch.contiguous_format)
 
 
 @torch.library.custom_op("vsrm::gated_conv3d_backward", mutates_args=())
@@ -81,10 +92,10 @@ def _backward(
     from vsrm_arch.ops.gated_conv3d.kernels import gated_kernel
 
     launch = _Launch(value)
-    grad_first, grad_second = torch.empty_like(value), torch.empty_like(gate)
+    grad_first, grad_second = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (value, gate))
     inputs = (value, gate, value_taps, value_bias, gate_taps, gate_bias, grad_out)
     sizes = (*launch.sizes, launch.strips)
-    gated_kernel[launch.grid](*inputs, grad_first, grad_second, *sizes, **launch.constants, BACKWARD=True)
+    gated_kernel[launch.grid](*inputs, grad_first, grad_second, *sizes, **launch.rows(value, gate), BACKWARD=True)
     grad_value, *of_value = _through_convolution(value, value_taps, value_bias, grad_first)
     grad_gate, *of_gate = _through_convolution(gate, gate_taps, gate_bias, grad_second)
     return grad_value, grad_gate, of_value[0], of_value[1], of_gate[0], of_gate[1]
@@ -95,12 +106,14 @@ def _through_convolution(x: Tensor, taps: Tensor, bias: Tensor, grad: Tensor) ->
     from vsrm_arch.ops.gated_conv3d.kernels import convolve_kernel, grad_taps_kernel
 
     launch = _Launch(x)
-    grad_x = torch.empty_like(x)
+    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     convolve_kernel[launch.grid](grad, taps.flip(0), grad_x, *launch.sizes, launch.strips, **launch.constants)
     rows = x.shape[0] * x.shape[1] * x.shape[2]
     groups = -(-rows // _GROUP)
     grad_taps = x.new_empty(groups, *taps.shape, dtype=torch.float32)
-    grad_taps_kernel[(groups, 9, launch.grid[2])](x, grad, grad_taps, rows, *launch.sizes, _GROUP, **launch.tile)
+    grad_taps_kernel[(groups, 9, launch.grid[2])](
+        x, grad, grad_taps, rows, *launch.sizes, _GROUP, **launch.tile, ROW=x.stride(3)
+    )  # fmt: skip
     grad_bias = grad.flatten(0, -2).sum(0, dtype=torch.float32)
     return grad_x, grad_taps.sum(0).to(taps.dtype), grad_bias.to(bias.dtype)
 
@@ -115,7 +128,7 @@ def _(
     gate_taps: Tensor,
     gate_bias: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    grad_value, grad_gate = torch.empty_like(value), torch.empty_like(gate)
+    grad_value, grad_gate = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (value, gate))
     of_value, of_gate = torch.empty_like(value_taps), torch.empty_like(gate_taps)
     return grad_value, grad_gate, of_value, torch.empty_like(value_bias), of_gate, torch.empty_like(gate_bias)
 

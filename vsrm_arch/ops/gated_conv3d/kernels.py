@@ -7,19 +7,19 @@ __all__ = ["convolve_kernel", "gated_kernel", "grad_taps_kernel"]
 
 
 @triton.jit
-def _neighbour(x, row, T, H, W, w, e, is_channel, dt, dh, dw, C: tl.constexpr):
+def _neighbour(x, row, T, H, W, w, e, is_channel, dt, dh, dw, ROW: tl.constexpr):
     """The tokens shifted by (dt, dh, dw), zero outside of the clip: ``(columns, channels)`` in float32."""
     t, h = row // H % T + dt, row % H + dh
     column = w + dw
     width = tl.where((t >= 0) & (t < T) & (h >= 0) & (h < H), W, 0)
     mask = ((column >= 0) & (column < width))[:, None] & is_channel[None, :]
     token = (row + dt * H + dh).to(tl.int64) * W + column
-    return tl.load(x + token[:, None] * C + e[None, :], mask=mask, other=0.0).to(tl.float32)
+    return tl.load(x + token[:, None] * ROW + e[None, :], mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def _spread_row(
-    x, taps, above, centre, below, image, t, T, H, W, h, w, e, is_channel, C: tl.constexpr
+    x, taps, above, centre, below, image, t, T, H, W, h, w, e, is_channel, ROW: tl.constexpr, C: tl.constexpr
 ):  # fmt: skip
     """Adds what row h of the image and of its neighbours in time gives to the rows above, at and below h.
 
@@ -30,7 +30,7 @@ def _spread_row(
             for j in tl.static_range(3):
                 column = w + (j - 1)
                 mask = ((column >= 0) & (column < W))[:, None] & is_channel[None, :]
-                cells = (((image + (k - 1)) * H + h) * W + column)[:, None] * C + e[None, :]
+                cells = (((image + (k - 1)) * H + h) * W + column)[:, None] * ROW + e[None, :]
                 row = tl.load(x + cells, mask=mask, other=0.0).to(tl.float32)
                 tap = taps + (9 * k + j) * C + e
                 above += row * tl.load(tap + 6 * C, mask=is_channel, other=0.0).to(tl.float32)[None, :]
@@ -51,7 +51,8 @@ def _strip(T, H, strips, ROWS: tl.constexpr, C: tl.constexpr, COLUMNS: tl.conste
 @triton.jit
 def gated_kernel(
     value, gate, value_taps, value_bias, gate_taps, gate_bias, grad_out, out, grad_gate, T, H, W, strips,
-    C: tl.constexpr, BACKWARD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
+    VALUE_ROW: tl.constexpr, GATE_ROW: tl.constexpr, C: tl.constexpr, BACKWARD: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The output ``(B, T, H, W, C)``; or BACKWARD, the gradients of both convolutions in ``out`` and ``grad_gate``."""
     image, t, first, end, w, e, is_channel = _strip(T, H, strips, ROWS, C, COLUMNS, CHANNELS)
@@ -63,10 +64,10 @@ def gated_kernel(
     g_above, g_centre, g_below = g_start, g_start, g_start
     for h in range(first - 1, end + 1):
         v_above, v_centre, v_below = _spread_row(
-            value, value_taps, v_above, v_centre, v_below, image, t, T, H, W, h, w, e, is_channel, C
+            value, value_taps, v_above, v_centre, v_below, image, t, T, H, W, h, w, e, is_channel, VALUE_ROW, C
         )
         g_above, g_centre, g_below = _spread_row(
-            gate, gate_taps, g_above, g_centre, g_below, image, t, T, H, W, h, w, e, is_channel, C
+            gate, gate_taps, g_above, g_centre, g_below, image, t, T, H, W, h, w, e, is_channel, GATE_ROW, C
         )
         # The row above is complete.
         if h > first:
@@ -94,7 +95,7 @@ def convolve_kernel(
     above, centre, below = zero, zero, zero
     for h in range(first - 1, end + 1):
         above, centre, below = _spread_row(
-            x, taps, above, centre, below, image, t, T, H, W, h, w, e, is_channel, C
+            x, taps, above, centre, below, image, t, T, H, W, h, w, e, is_channel, C, C
         )  # fmt: skip
         if h > first:
             cells = out + ((image * H + h - 1) * W + w)[:, None] * C + e[None, :]
@@ -105,7 +106,7 @@ def convolve_kernel(
 @triton.jit
 def grad_taps_kernel(
     x, grad, grad_taps, ROWS, T, H, W, rows,
-    C: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
+    ROW: tl.constexpr, C: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the taps, a summand for each group of ``rows`` image rows, ``(groups, 27, C)``.
 
@@ -122,9 +123,9 @@ def grad_taps_kernel(
         for start in range(0, W, COLUMNS):
             w = start + tl.arange(0, COLUMNS)
             g = _neighbour(grad, row, T, H, W, w, e, is_channel, 0, 0, 0, C)
-            left += g * _neighbour(x, row, T, H, W, w, e, is_channel, dt, dh, -1, C)
-            centre += g * _neighbour(x, row, T, H, W, w, e, is_channel, dt, dh, 0, C)
-            right += g * _neighbour(x, row, T, H, W, w, e, is_channel, dt, dh, 1, C)
+            left += g * _neighbour(x, row, T, H, W, w, e, is_channel, dt, dh, -1, ROW)
+            centre += g * _neighbour(x, row, T, H, W, w, e, is_channel, dt, dh, 0, ROW)
+            right += g * _neighbour(x, row, T, H, W, w, e, is_channel, dt, dh, 1, ROW)
     cells = grad_taps + (group.to(tl.int64) * 27 + three * 3) * C + e
     tl.store(cells, tl.sum(left, axis=0), mask=is_channel)
     tl.store(cells + C, tl.sum(centre, axis=0), mask=is_channel)

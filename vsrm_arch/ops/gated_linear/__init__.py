@@ -26,12 +26,12 @@ def gated_linear(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    residual: Tensor,
+    residual: Tensor | None = None,
     other: Tensor | None = None,
     gate: Tensor | None = None,
     backend: Literal["triton", "portable"] | None = None,
 ) -> Tensor:
-    """``residual + W ((x + other) ⊙ SiLU(gate)) + b``, without a sum or a gate where there is none.
+    """``residual + W ((x + other) ⊙ SiLU(gate)) + b``, without what is not given.
 
     Under autocast the product runs in its dtype, as a linear layer does.
 
@@ -45,7 +45,7 @@ def gated_linear(
         backend: The implementation; by default ``VSRM_GATED_LINEAR_BACKEND`` or the best one for the inputs.
 
     Returns:
-        ``(..., N)`` in the residual's dtype.
+        ``(..., N)`` in the residual's dtype, or without one in autocast's or else x's.
 
     Raises:
         ValueError: A shape, dtype or device does not fit.

@@ -14,12 +14,13 @@ _ROWS, _COLUMNS, _WARPS = 64, 128, 4
 
 
 def gated_linear_fused(
-    x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor, other: Tensor | None, gate: Tensor | None
+    x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, other: Tensor | None, gate: Tensor | None
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.gated_linear.gated_linear`."""
-    x, other, gate = (None if t is None else _tokens(t) for t in (x, other, gate))  # type: ignore[assignment]
-    out = _forward(x, weight, bias, residual.reshape(-1, len(weight)), other, gate, working_dtype(x))
-    return out.view(residual.shape)
+    tokens, other, gate = (None if t is None else _tokens(t) for t in (x, other, gate))
+    rows = None if residual is None else residual.reshape(-1, len(weight))
+    out = _forward(tokens, weight, bias, rows, other, gate, working_dtype(x))
+    return out.view(*x.shape[:-1], len(weight))
 
 
 def _tokens(x: Tensor) -> Tensor:
@@ -33,7 +34,7 @@ def _forward(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    residual: Tensor,
+    residual: Tensor | None,
     other: Tensor | None,
     gate: Tensor | None,
     dtype: torch.dtype,
@@ -43,8 +44,8 @@ def _forward(
     from vsrm_arch.ops.gated_linear.kernels import forward_kernel
 
     (tokens, inner), columns = x.shape, len(weight)
-    residual = residual.contiguous()
-    out = torch.empty_like(residual)
+    residual = None if residual is None else residual.contiguous()
+    out = _output(x, weight, residual, dtype)
     forward_kernel[(-(-tokens // _ROWS),)](
         *(x, other, gate, weight.contiguous(), bias, residual, out, tokens),
         X_ROW=x.stride(0),
@@ -67,16 +68,21 @@ def _(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    residual: Tensor,
+    residual: Tensor | None,
     other: Tensor | None,
     gate: Tensor | None,
     dtype: torch.dtype,
 ) -> Tensor:
-    return torch.empty_like(residual, memory_format=torch.contiguous_format)
+    return _output(x, weight, residual, dtype)
+
+
+def _output(x: Tensor, weight: Tensor, residual: Tensor | None, dtype: torch.dtype) -> Tensor:
+    return x.new_empty(len(x), len(weight), dtype=dtype if residual is None else residual.dtype)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, bias, _, other, gate, ctx.dtype = inputs
+    x, weight, bias, residual, other, gate, ctx.dtype = inputs
+    ctx.has_residual = residual is not None
     ctx.save_for_backward(x, weight, bias, other, gate)
 
 
@@ -95,7 +101,8 @@ def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
             grad_gate = torch.ops.aten.silu_backward(grad_x * summed, z).to(gate.dtype)
             grad_x = grad_x * torch.nn.functional.silu(z)
     grad_other = None if other is None else grad_x.to(other.dtype)
-    return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias, grad, grad_other, grad_gate, None
+    grad_residual = grad if ctx.has_residual else None
+    return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias, grad_residual, grad_other, grad_gate, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -34,5 +34,6 @@ def forward_kernel(
         if bias is not None:
             y += load_vector(bias, n, is_column)[None, :]
         cells, mask = m[:, None] * N + n[None, :], is_row[:, None] & is_column[None, :]
-        y += tl.load(residual + cells, mask=mask, other=0.0).to(tl.float32)
+        if residual is not None:
+            y += tl.load(residual + cells, mask=mask, other=0.0).to(tl.float32)
         tl.store(out + cells, y.to(out.dtype.element_ty), mask=mask)

@@ -7,11 +7,12 @@ __all__ = ["gated_linear_portable"]
 
 
 def gated_linear_portable(
-    x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor, other: Tensor | None, gate: Tensor | None
+    x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, other: Tensor | None, gate: Tensor | None
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.gated_linear.gated_linear`."""
     if other is not None:
         x = x + other
     if gate is not None:
         x = x * F.silu(gate)
-    return residual + F.linear(x, weight, bias)
+    y = F.linear(x, weight, bias)
+    return y if residual is None else residual + y

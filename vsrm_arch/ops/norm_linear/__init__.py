@@ -24,8 +24,8 @@ BACKENDS = Backends(
 
 def norm_linear(
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
     weight: Tensor,
     bias: Tensor | None = None,
     part_weight: Tensor | None = None,
@@ -34,6 +34,8 @@ def norm_linear(
     backend: Literal["triton", "portable"] | None = None,
 ) -> Tensor:
     """``y = W LN(x) + b``; with ``part_weight`` followed by a LayerNorm of each of its G equal parts.
+
+    Without ``norm_weight`` and ``norm_bias`` x is not normalised before.
 
     Means and variances are float32. Under autocast the product runs in its dtype.
 
@@ -64,8 +66,9 @@ def norm_linear(
     check_shape("norm_weight", norm_weight, (channels,), "K")
     check_shape("norm_bias", norm_bias, (channels,), "K")
     check_shape("bias", bias, (columns,), "N")
-    if (part_weight is None) != (part_bias is None):
-        raise ValueError("part_weight and part_bias: expected both or none of them")
+    for name, pair in {"norm": (norm_weight, norm_bias), "part": (part_weight, part_bias)}.items():
+        if (pair[0] is None) != (pair[1] is None):
+            raise ValueError(f"{name}_weight and {name}_bias: expected both or none of them")
     if part_weight is not None:
         parts = len(part_weight)
         check_shape("part_weight", part_weight, (parts, columns // parts), "G, N / G")

@@ -24,8 +24,8 @@ def limit(dtype: torch.dtype, weight: Tensor, part_weight: Tensor | None) -> str
 
 def norm_linear_fused(
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
     weight: Tensor,
     bias: Tensor | None,
     part_weight: Tensor | None,
@@ -41,8 +41,8 @@ def norm_linear_fused(
 @torch.library.custom_op("vsrm::norm_linear", mutates_args=())
 def _forward(
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
     weight: Tensor,
     bias: Tensor | None,
     part_weight: Tensor | None,
@@ -73,8 +73,8 @@ def _forward(
 @_forward.register_fake
 def _(
     x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
     weight: Tensor,
     bias: Tensor | None,
     part_weight: Tensor | None,
@@ -92,9 +92,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, norm_weight, norm_bias, weight, bias, part_weight, _ = ctx.saved_tensors
-    matrix, gamma, beta = weight.to(ctx.dtype), norm_weight.float(), norm_bias.float()
+    matrix, normed = weight.to(ctx.dtype), x
     with torch.autocast(x.device.type, enabled=False):
-        normed, mean, rstd = torch.native_layer_norm(x.float(), [x.shape[1]], gamma, beta, ctx.eps)
+        if norm_weight is not None:
+            gamma, beta = norm_weight.float(), norm_bias.float()
+            normed, mean, rstd = torch.native_layer_norm(x.float(), [x.shape[1]], gamma, beta, ctx.eps)
         normed = normed.to(ctx.dtype)
         grad_part_weight = grad_part_bias = None
         if part_weight is not None:
@@ -109,11 +111,13 @@ def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
             grad = grad.flatten(1).to(ctx.dtype)
         grad_weight = grad.t() @ normed
         grad_bias = None if bias is None else grad.sum(0, dtype=torch.float32).to(bias.dtype)
-        grad_x, grad_norm_weight, grad_norm_bias = torch.ops.aten.native_layer_norm_backward(
-            (grad @ matrix).float(), x.float(), [x.shape[1]], mean, rstd, gamma, beta, [True, True, True]
-        )
-    grads = (grad_x.to(x.dtype), grad_norm_weight.to(norm_weight.dtype), grad_norm_bias.to(norm_bias.dtype))
-    return *grads, grad_weight.to(weight.dtype), grad_bias, grad_part_weight, grad_part_bias, None, None
+        grad_x, grad_norm_weight, grad_norm_bias = grad @ matrix, None, None
+        if norm_weight is not None:
+            grad_x, grad_norm_weight, grad_norm_bias = torch.ops.aten.native_layer_norm_backward(
+                grad_x.float(), x.float(), [x.shape[1]], mean, rstd, gamma, beta, [True, True, True]
+            )
+    grads = (grad_x.to(x.dtype), grad_norm_weight, grad_norm_bias, grad_weight.to(weight.dtype), grad_bias)
+    return *grads, grad_part_weight, grad_part_bias, None, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)

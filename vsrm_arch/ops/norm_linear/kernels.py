@@ -18,8 +18,9 @@ def forward_kernel(
     m, k = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS), tl.arange(0, INNER)
     is_row, is_inner = m < M, k < K
     rows = tl.load(x + m[:, None] * K + k[None, :], mask=is_row[:, None] & is_inner[None, :], other=0.0).to(tl.float32)
-    rows = norm_rows(rows, is_inner, K, eps)
-    rows = rows * load_vector(norm_weight, k, is_inner)[None, :] + load_vector(norm_bias, k, is_inner)[None, :]
+    if norm_weight is not None:
+        rows = norm_rows(rows, is_inner, K, eps)
+        rows = rows * load_vector(norm_weight, k, is_inner)[None, :] + load_vector(norm_bias, k, is_inner)[None, :]
     rows = rows.to(out.dtype.element_ty)
     column = tl.arange(0, COLUMNS)
     for first in range(0, N, SPAN):

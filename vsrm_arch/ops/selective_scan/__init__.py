@@ -15,14 +15,13 @@ from vsrm_arch.ops.selective_scan.portable import selective_scan_portable
 
 __all__ = ["BACKENDS", "selective_scan"]
 
-# The best first, but for triton, which runs on request: it has been tested, but not yet timed on a GPU.
 BACKENDS = Backends(
     "selective_scan",
     [
+        Backend("triton", fused.selective_scan_fused, triton.obstacle),
         Backend("mamba_ssm", mamba_ssm.selective_scan_mamba_ssm, mamba_ssm.obstacle),
         Backend("portable", selective_scan_portable),
         Backend("naive", selective_scan_naive),
-        Backend("triton", fused.selective_scan_fused, triton.obstacle),
     ],
 )
 

@@ -33,8 +33,10 @@ def ssm_inputs(
     scan_order: ScanOrder = "s2t",
     num_frames: int = 1,
     backend: Literal["triton", "portable"] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """``u = SiLU(Conv1d(x))``, ``[dt, B, C] = W_x u``, ``delta = W_dt dt``.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``u = SiLU(Conv1d(x))``, ``[dt, rows] = W_x u``, ``delta = W_dt dt``.
+
+    The rows are B and C of a mixer, or B alone of an alignment.
 
     Under autocast the products run in its dtype.
 
@@ -42,7 +44,7 @@ def ssm_inputs(
         x: Tokens, ``(B, L, E)``.
         conv_weight: ``(E, K)``, as in :func:`vsrm_arch.ops.causal_conv1d.causal_conv1d`.
         conv_bias: ``(E,)``.
-        x_weight: ``(R + 2 N, E)``.
+        x_weight: ``(R + S, E)``.
         dt_weight: ``(E, R)``.
         reverse: Visit the tokens from the end of the order.
         scan_order: "s2t" or "t2s", as in :func:`vsrm_arch.ops.selective_scan.selective_scan`.
@@ -50,7 +52,7 @@ def ssm_inputs(
         backend: The implementation; by default ``VSRM_SSM_INPUTS_BACKEND`` or the best one for the inputs.
 
     Returns:
-        u and delta, ``(B, L, E)``, B and C, ``(B, L, N)``, tokens in memory's order.
+        u and delta, ``(B, L, E)``, and the rows, ``(B, L, S)``, tokens in memory's order.
 
     Raises:
         ValueError: A shape, dtype or device does not fit.
@@ -60,10 +62,10 @@ def ssm_inputs(
     channels, rank = x.shape[2], dt_weight.shape[1]
     check_shape("conv_weight", conv_weight, (channels, conv_weight.shape[1]), "E, K")
     check_shape("conv_bias", conv_bias, (channels,), "E")
-    check_shape("x_weight", x_weight, (len(x_weight), channels), "R + 2 N, E")
+    check_shape("x_weight", x_weight, (len(x_weight), channels), "R + S, E")
     check_shape("dt_weight", dt_weight, (channels, rank), "E, R")
-    if len(x_weight) <= rank or (len(x_weight) - rank) % 2:
-        raise ValueError(f"x_weight: expected R + 2 N = {rank} + 2 N rows, got {len(x_weight)}")
+    if len(x_weight) <= rank:
+        raise ValueError(f"x_weight: expected more than the {rank} rows of dt, got {len(x_weight)}")
     weights = {"conv_weight": conv_weight, "conv_bias": conv_bias, "x_weight": x_weight, "dt_weight": dt_weight}
     check_same_device(x, {"x": x, **weights})
     check_scan_order(x.shape[1], scan_order, num_frames)

@@ -32,14 +32,12 @@ def ssm_inputs_fused(
     reverse: bool,
     scan_order: ScanOrder,
     num_frames: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Arguments and result as in :func:`vsrm_arch.ops.ssm_inputs.ssm_inputs`; B and C are float32."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Arguments and result as in :func:`vsrm_arch.ops.ssm_inputs.ssm_inputs`; the rows are float32."""
     x = x.to(working_dtype(x))
     x = x if x.stride(2) == 1 else x.contiguous()
     frames = num_frames if scan_order == "t2s" else 1
-    u, delta, rows = _forward(x, conv_weight.contiguous(), conv_bias, x_weight, dt_weight, reverse, frames)
-    B, C = rows.chunk(2, dim=-1)
-    return u, delta, B, C
+    return _forward(x, conv_weight.contiguous(), conv_bias, x_weight, dt_weight, reverse, frames)
 
 
 @torch.library.custom_op("vsrm::ssm_inputs", mutates_args=())
@@ -52,20 +50,20 @@ def _forward(
     reverse: bool,
     frames: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """u, delta, and B beside C."""
+    """u, delta and the other rows."""
     from vsrm_arch.ops.ssm_inputs.kernels import forward_kernel
 
     (batch, length, channels), rank = x.shape, dt_weight.shape[1]
     u, delta, rows = _outputs(x, x_weight, dt_weight)
     states = rows.shape[2]
-    forward_kernel[(-(-length // _TILE), batch)](
+    forward_kernel[(-(-batch * length // _TILE),)](
         *(x, conv_weight, conv_bias, x_weight.contiguous(), dt_weight.contiguous(), u, delta, rows),
-        *(length, length // frames, x.stride(0)),
+        *(batch * length, length, length // frames, x.stride(0)),
         ROW=x.stride(1),
         E=channels,
         K=conv_weight.shape[1],
         R=rank,
-        N2=states,
+        S=states,
         FRAMES=frames,
         REVERSE=reverse,
         T=_TILE,

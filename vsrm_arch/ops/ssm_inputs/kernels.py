@@ -3,31 +3,34 @@
 import triton
 import triton.language as tl
 
-from vsrm_arch.ops.kernel_parts import load_rows, load_vector, product, visited_tokens
+from vsrm_arch.ops.kernel_parts import load_vector, product, visited_tokens
 
 __all__ = ["forward_kernel"]
 
 
 @triton.jit
 def forward_kernel(
-    x, conv_weight, conv_bias, x_weight, dt_weight, u, delta, rows, L, frame, x_batch,
-    ROW: tl.constexpr, E: tl.constexpr, K: tl.constexpr, R: tl.constexpr, N2: tl.constexpr,
+    x, conv_weight, conv_bias, x_weight, dt_weight, u, delta, rows, M, L, frame, x_batch,
+    ROW: tl.constexpr, E: tl.constexpr, K: tl.constexpr, R: tl.constexpr, S: tl.constexpr,
     FRAMES: tl.constexpr, REVERSE: tl.constexpr,
     T: tl.constexpr, CHANNELS: tl.constexpr, RANK: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
-    """U and delta ``(B, L, E)``, and B beside C ``(B, L, N2)`` in ``rows``."""
-    visit, b = tl.program_id(0) * T + tl.arange(0, T), tl.program_id(1).to(tl.int64)
+    """U and delta ``(B, L, E)``, and the S other rows of W_x u, ``(B, L, S)``."""
+    # Sequences follow one another, so that short ones fill a program, too.
+    m = tl.program_id(0).to(tl.int64) * T + tl.arange(0, T)
+    b, visit = m // L, m % L
     e, r, n = tl.arange(0, CHANNELS), tl.arange(0, RANK), tl.arange(0, STATES)
-    is_channel, is_rank, is_state = e < E, r < R, n < N2
+    is_channel, is_rank, is_state = e < E, r < R, n < S
     y = tl.zeros((T, CHANNELS), tl.float32) + load_vector(conv_bias, e, is_channel)[None, :]
     for k in tl.static_range(K):
         seen = visit - (K - 1) + k
-        mask = ((seen >= 0) & (seen < L))[:, None] & is_channel[None, :]
-        token = visited_tokens(seen, L, frame, FRAMES, REVERSE)
-        y += load_rows(x + b * x_batch, token, e, mask, ROW) * load_vector(conv_weight + k, e * K, is_channel)[None, :]
+        mask = ((seen >= 0) & (m < M))[:, None] & is_channel[None, :]
+        cells = (b * x_batch + visited_tokens(seen, L, frame, FRAMES, REVERSE) * ROW)[:, None] + e[None, :]
+        tap = load_vector(conv_weight + k, e * K, is_channel)
+        y += tl.load(x + cells, mask=mask, other=0.0).to(tl.float32) * tap[None, :]
     y = (y * tl.sigmoid(y)).to(u.dtype.element_ty)
     token = b * L + visited_tokens(visit, L, frame, FRAMES, REVERSE)
-    within = visit < L
+    within = m < M
     mask = within[:, None] & is_channel[None, :]
     tl.store(u + token[:, None] * E + e[None, :], y, mask=mask)
 
@@ -39,4 +42,4 @@ def forward_kernel(
     x_weight += R * E
     weight = tl.load(x_weight + n[None, :] * E + e[:, None], mask=is_channel[:, None] & is_state[None, :], other=0.0)
     both = product(y, weight.to(y.dtype))
-    tl.store(rows + token[:, None] * N2 + n[None, :], both, mask=within[:, None] & is_state[None, :])
+    tl.store(rows + token[:, None] * S + n[None, :], both, mask=within[:, None] & is_state[None, :])

@@ -18,10 +18,9 @@ def ssm_inputs_portable(
     reverse: bool,
     scan_order: ScanOrder,
     num_frames: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Arguments and result as in :func:`vsrm_arch.ops.ssm_inputs.ssm_inputs`."""
     u = causal_conv1d(x, conv_weight, conv_bias, "silu", reverse, scan_order, num_frames)
     rank = dt_weight.shape[1]
-    states = (len(x_weight) - rank) // 2
-    dt, B, C = F.linear(u, x_weight).split([rank, states, states], dim=-1)
-    return u, F.linear(dt, dt_weight), B, C
+    dt, rows = F.linear(u, x_weight).split([rank, len(x_weight) - rank], dim=-1)
+    return u, F.linear(dt, dt_weight), rows
