@@ -21,13 +21,16 @@ from vsrm_arch.ops.causal_conv1d.fused import causal_conv1d_fused
 from vsrm_arch.ops.cross_scan.fused import cross_scan_fused
 from vsrm_arch.ops.encoded_sample.fused import encoded_sample_fused
 from vsrm_arch.ops.gated_conv3d.fused import gated_conv3d_fused
+from vsrm_arch.ops.gated_linear.fused import gated_linear_fused
+from vsrm_arch.ops.norm_linear.fused import norm_linear_fused
 from vsrm_arch.ops.selective_scan.fused import selective_scan_fused
+from vsrm_arch.ops.ssm_inputs.fused import ssm_inputs_fused
 
 KINDS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
 
 
 def compile_for(capability):
-    def run(self, *args, grid, warmup, num_warps=4, **kwargs):
+    def run(self, *args, grid, warmup, num_warps=4, num_stages=3, **kwargs):
         given = dict(zip(self.arg_names, args, strict=False)) | kwargs
         signature, constants = {}, {}
         for parameter in self.params:
@@ -40,7 +43,7 @@ def compile_for(capability):
                 wide = "i64" if value >= 2**31 else "i32"
                 signature[parameter.name] = "fp32" if isinstance(value, float) else wide
         source = ASTSource(self, signature, constexprs=constants)
-        binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": num_warps})
+        binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": num_warps, "num_stages": num_stages})
         stage = constants.get("STAGE", "")
         print(self.__name__, stage, *resources(binary.asm["cubin"]), flush=True)
 
@@ -78,3 +81,13 @@ if __name__ == "__main__":
     gated_conv3d_fused(*halves, *(torch.randn(shape, requires_grad=True) for shape in shapes)).sum().backward()
     points = [torch.rand(1, 20, 2, requires_grad=True) for _ in range(2)]
     encoded_sample_fused(torch.randn(1, 4, 5, 40).to(dtype).requires_grad_(), *points, 4.0).sum().backward()
+    if dtype != torch.float32:
+        x, weight = torch.randn(1, 6, 40).to(dtype), torch.randn(144, 40)
+        norm, parts = torch.randn(40), torch.randn(2, 72)
+        norm_linear_fused(x, norm, norm, weight, torch.randn(144), parts, parts, 1e-5)
+        norm_linear_fused(x, None, None, weight, None, None, None, 1e-5)
+        gated_linear_fused(x, weight, None, torch.randn(1, 6, 144), x, x)
+        gated_linear_fused(x, weight, torch.randn(144), None, None, None)
+        for order, frames in (("s2t", 1), ("t2s", 3)):
+            weights = [torch.randn(shape) for shape in ((40, 4), (40,), (35, 40), (40, 3))]
+            ssm_inputs_fused(x, *weights, True, order, frames)

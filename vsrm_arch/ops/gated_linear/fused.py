@@ -10,7 +10,7 @@ from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["gated_linear_fused"]
 
-_ROWS, _COLUMNS, _WARPS = 64, 128, 4
+_ROWS, _INNER, _COLUMNS, _WARPS = 64, 64, 128, 4
 
 
 def gated_linear_fused(
@@ -46,7 +46,8 @@ def _forward(
     (tokens, inner), columns = x.shape, len(weight)
     residual = None if residual is None else residual.contiguous()
     out = _output(x, weight, residual, dtype)
-    forward_kernel[(-(-tokens // _ROWS),)](
+    wide = min(_COLUMNS, max(16, power_of_two_from(columns)))
+    forward_kernel[(-(-tokens // _ROWS), -(-columns // wide))](
         *(x, other, gate, weight.contiguous(), bias, residual, out, tokens),
         X_ROW=x.stride(0),
         OTHER_ROW=0 if other is None else other.stride(0),
@@ -55,8 +56,8 @@ def _forward(
         N=columns,
         DTYPE=tl.bfloat16 if dtype == torch.bfloat16 else tl.float16,
         ROWS=_ROWS,
-        INNER=max(16, power_of_two_from(inner)),
-        COLUMNS=min(_COLUMNS, max(16, power_of_two_from(columns))),
+        INNER=min(_INNER, max(16, power_of_two_from(inner))),
+        COLUMNS=wide,
         num_warps=_WARPS,
         num_stages=1,
     )

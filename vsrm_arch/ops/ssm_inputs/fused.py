@@ -12,7 +12,7 @@ from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["limit", "ssm_inputs_fused"]
 
-_TILE, _WARPS = 32, 4
+_TILE, _CHANNELS, _WARPS = 64, 64, 4
 _MOST_RANK = 64
 
 
@@ -67,9 +67,9 @@ def _forward(
         FRAMES=frames,
         REVERSE=reverse,
         T=_TILE,
-        CHANNELS=max(16, power_of_two_from(channels)),
+        CHANNELS=min(_CHANNELS, max(16, power_of_two_from(channels))),
         RANK=max(16, power_of_two_from(rank)),
-        STATES=max(16, power_of_two_from(states)),
+        ROWS=max(16, power_of_two_from(states)),
         num_warps=_WARPS,
         num_stages=1,
     )
