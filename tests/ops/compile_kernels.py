@@ -24,7 +24,6 @@ from vsrm_arch.ops.gated_conv3d.fused import gated_conv3d_fused
 from vsrm_arch.ops.gated_linear.fused import gated_linear_fused
 from vsrm_arch.ops.norm_linear.fused import norm_linear_fused
 from vsrm_arch.ops.selective_scan.fused import selective_scan_fused
-from vsrm_arch.ops.ssm_inputs.fused import ssm_inputs_fused
 
 KINDS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
 
@@ -43,7 +42,9 @@ def compile_for(capability):
                 wide = "i64" if value >= 2**31 else "i32"
                 signature[parameter.name] = "fp32" if isinstance(value, float) else wide
         source = ASTSource(self, signature, constexprs=constants)
-        binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": num_warps, "num_stages": num_stages})
+        binary = triton.compile(
+            source, target=GPUTarget("cuda", capability, 32), options={"num_warps": num_warps, "num_stages": num_stages}
+        )
         stage = constants.get("STAGE", "")
         print(self.__name__, stage, *resources(binary.asm["cubin"]), flush=True)
 
@@ -88,6 +89,3 @@ if __name__ == "__main__":
         norm_linear_fused(x, None, None, weight, None, None, None, 1e-5)
         gated_linear_fused(x, weight, None, torch.randn(1, 6, 144), x, x)
         gated_linear_fused(x, weight, torch.randn(144), None, None, None)
-        for order, frames in (("s2t", 1), ("t2s", 3)):
-            weights = [torch.randn(shape) for shape in ((40, 4), (40,), (35, 40), (40, 3))]
-            ssm_inputs_fused(x, *weights, True, order, frames)

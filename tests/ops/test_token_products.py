@@ -10,9 +10,6 @@ from vsrm_arch.ops.gated_linear.portable import gated_linear_portable
 from vsrm_arch.ops.norm_linear import norm_linear
 from vsrm_arch.ops.norm_linear.fused import norm_linear_fused
 from vsrm_arch.ops.norm_linear.portable import norm_linear_portable
-from vsrm_arch.ops.ssm_inputs import ssm_inputs
-from vsrm_arch.ops.ssm_inputs.fused import ssm_inputs_fused
-from vsrm_arch.ops.ssm_inputs.portable import ssm_inputs_portable
 
 pytest.importorskip("triton")
 
@@ -75,32 +72,6 @@ def test_gated_linear(dtype, gated, tokens, channels, columns):
     got = outputs_and_gradients(fused, inputs)
     assert got["output"].dtype == torch.float32
     same(got, outputs_and_gradients(lambda **t: gated_linear_portable(*t.values()), in_double(inputs)), dtype)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("scan_order", "frames", "reverse"), [("s2t", 1, False), ("s2t", 3, True), ("t2s", 3, True)])
-@pytest.mark.parametrize(("batch", "length", "channels", "rank", "states"), [(1, 3, 6, 1, 2), (2, 39, 40, 3, 16)])
-def test_ssm_inputs(dtype, scan_order, frames, reverse, batch, length, channels, rank, states):
-    inputs = {
-        "x": torch.randn(batch, length, channels),
-        "conv_weight": torch.randn(channels, 4) / 2,
-        "conv_bias": torch.randn(channels),
-        "x_weight": torch.randn(rank + 2 * states, channels) / channels**0.5,
-        "dt_weight": torch.randn(channels, rank) / rank**0.5,
-    }
-    inputs = rounded(inputs, dtype, {"x"})
-
-    def joined(function):
-        def op(**t):
-            return torch.cat(
-                [y.float() if DEVICE else y for y in function(*t.values(), reverse, scan_order, frames)], 2
-            )
-
-        return op
-
-    got = outputs_and_gradients(joined(ssm_inputs_fused), inputs)
-    want = outputs_and_gradients(joined(ssm_inputs_portable), in_double(inputs))
-    same(got, want, dtype)
 
 
 def test_rows_that_lie_apart():

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from vsrm_arch.layers.mamba import init_dt_proj, s4d_real_init
+from vsrm_arch.layers.mamba import init_dt_proj, s4d_real_init, scan_parameters
+from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.cross_scan import cross_scan
 from vsrm_arch.ops.encoded_sample import encoded_sample
 from vsrm_arch.ops.gated_linear import gated_linear
 from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
-from vsrm_arch.ops.ssm_inputs import ssm_inputs
 
 __all__ = ["DCA"]
 
@@ -133,10 +133,8 @@ class DCA(nn.Module):
         Returns:
             ``(P, C)``.
         """
-        conv_weight = self.conv1d.weight.squeeze(1)
-        u, delta, B = ssm_inputs(
-            self.reference_proj(R), conv_weight, self.conv1d.bias, self.x_proj.weight, self.dt_proj.weight
-        )
+        u = causal_conv1d(self.reference_proj(R), self.conv1d.weight.squeeze(1), self.conv1d.bias, activation="silu")
+        delta, B = scan_parameters(u, self.x_proj.weight, self.dt_proj.weight)
         q, z = self.target_proj(Q).chunk(2, dim=-1)
         y = cross_scan(
             u, delta, -torch.exp(self.A_log.float()), B, self.c_proj(q), self.D, delta_bias=self.dt_proj.bias

@@ -3,15 +3,16 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.gated_linear import gated_linear
 from vsrm_arch.ops.norm_linear import norm_linear
 from vsrm_arch.ops.scan_order import ScanOrder
 from vsrm_arch.ops.selective_scan import selective_scan
-from vsrm_arch.ops.ssm_inputs import ssm_inputs
 
-__all__ = ["S2TMamba", "SSMPath", "T2SMamba", "init_dt_proj", "s4d_real_init"]
+__all__ = ["S2TMamba", "SSMPath", "T2SMamba", "init_dt_proj", "s4d_real_init", "scan_parameters"]
 
 
 def s4d_real_init(dim: int, d_state: int) -> nn.Parameter:
@@ -27,6 +28,27 @@ def init_dt_proj(dt_proj: nn.Linear, dt_min: float = 1e-3, dt_max: float = 1e-1)
     with torch.no_grad():
         # The inverse of softplus.
         dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+
+
+def scan_parameters(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Tensor, Tensor]:
+    """What a scan takes from its own input (eq. 3): ``[dt, rows] = W_x u``, ``delta = W_dt dt``.
+
+    Args:
+        u: ``(..., E)``.
+        x_weight: W_x, ``(R + S, E)``.
+        dt_weight: W_dt, ``(E, R)``.
+
+    Returns:
+        delta, ``(..., E)``, before its bias and softplus, and the rows, ``(..., S)``: B and C of a mixer.
+    """
+    rank = dt_weight.shape[1]
+    if u.is_cuda:
+        # Multiplied out: more arithmetic, but one product of even sizes in place of two that stride through memory.
+        with torch.autocast("cuda", enabled=False):
+            weight = torch.cat((dt_weight @ x_weight[:rank], x_weight[rank:]))
+        return F.linear(u, weight).tensor_split([len(dt_weight)], dim=-1)  # type: ignore[return-value]
+    dt, rows = F.linear(u, x_weight).tensor_split([rank], dim=-1)
+    return F.linear(dt, dt_weight), rows
 
 
 class SSMPath(nn.Module):
@@ -64,17 +86,16 @@ class SSMPath(nn.Module):
         Returns:
             ``(B, L, E)``, tokens in the same places.
         """
-        # Eq. 3: step size, B and C depend on the input.
-        u, delta, rows = ssm_inputs(
+        u = causal_conv1d(
             x,
             self.conv1d.weight.squeeze(1),
             self.conv1d.bias,
-            x_proj.weight,
-            self.dt_proj.weight,
+            activation="silu",
             reverse=self.reverse,
             scan_order=self.scan_order,
             num_frames=num_frames,
         )
+        delta, rows = scan_parameters(u, x_proj.weight, self.dt_proj.weight)
         B, C = rows.chunk(2, dim=-1)
         return selective_scan(
             u,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vsrm_arch.ops.triton import power_of_two_from
 
-__all__ = ["causal_conv1d_fused", "convolution_gradients", "limit"]
+__all__ = ["causal_conv1d_fused", "limit"]
 
 _TILE, _CHANNELS = 32, 64
 
@@ -93,18 +93,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*tensors)
 
 
-def convolution_gradients(
-    grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool, frames: int
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The gradients of tokens (B, L, E), taps (E, K) and bias, given that of the output."""
-    grads = _backward(grad_out.contiguous(), x, weight, bias, silu, reverse, frames)
-    return grads[0], grads[1], None if bias is None else grads[2].to(bias.dtype)
-
-
 def _autograd(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, bias = ctx.saved_tensors
-    grads = convolution_gradients(grad_out, x, weight, bias, ctx.silu, ctx.reverse, ctx.frames)
-    return *grads, None, None, None
+    grads = _backward(grad_out.contiguous(), x, weight, bias, ctx.silu, ctx.reverse, ctx.frames)
+    grad_bias = None if bias is None else grads[2].to(bias.dtype)
+    return grads[0], grads[1], grad_bias, None, None, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
