@@ -42,11 +42,9 @@ def compile_for(capability):
                 wide = "i64" if value >= 2**31 else "i32"
                 signature[parameter.name] = "fp32" if isinstance(value, float) else wide
         source = ASTSource(self, signature, constexprs=constants)
-        binary = triton.compile(
-            source, target=GPUTarget("cuda", capability, 32), options={"num_warps": num_warps, "num_stages": num_stages}
-        )
-        stage = constants.get("STAGE", "")
-        print(self.__name__, stage, *resources(binary.asm["cubin"]), flush=True)
+        options = {"num_warps": num_warps, "num_stages": num_stages}
+        binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+        print(self.__name__, *resources(binary.asm["cubin"]), flush=True)
 
     JITFunction.run = run
 

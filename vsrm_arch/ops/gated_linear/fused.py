@@ -10,7 +10,7 @@ from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["gated_linear_fused"]
 
-_ROWS, _INNER, _COLUMNS, _WARPS = 64, 64, 128, 4
+_ROWS, _INNER, _COLUMNS, _WARPS, _STAGES = 64, 64, 128, 4, 1
 
 
 def gated_linear_fused(
@@ -59,7 +59,7 @@ def _forward(
         INNER=min(_INNER, max(16, power_of_two_from(inner))),
         COLUMNS=wide,
         num_warps=_WARPS,
-        num_stages=1,
+        num_stages=_STAGES,
     )
     return out
 

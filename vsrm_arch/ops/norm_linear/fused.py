@@ -11,7 +11,7 @@ from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["limit", "norm_linear_fused"]
 
-_ROWS, _COLUMNS, _WARPS = 64, 64, 4
+_ROWS, _COLUMNS, _WARPS, _STAGES = 64, 64, 4, 1
 _MOST_PART = 256
 
 
@@ -65,7 +65,7 @@ def _forward(
         INNER=max(16, power_of_two_from(inner)),
         COLUMNS=max(16, power_of_two_from(span)),
         num_warps=_WARPS,
-        num_stages=1,
+        num_stages=_STAGES,
     )
     return out
 

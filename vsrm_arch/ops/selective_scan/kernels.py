@@ -32,8 +32,8 @@ def _after_step(h, x, step, B_row, A2):
 def _tile(pointers, rows: tl.constexpr, start, last, L, frame, FRAMES: tl.constexpr, REVERSE: tl.constexpr):
     """The rows of four visits, in the order of their visits: of each those of all pointers.
 
-    ``pointers`` hold the columns' addresses in row 0 and which of them are there, ``rows`` the distances of rows. Behind
-    the visit ``last`` it stands again.
+    ``pointers`` hold the columns' addresses in row 0 and which of them are there, ``rows`` the distances of rows.
+    Behind the visit ``last`` it stands again.
     """
     tile = ()
     for t in tl.static_range(TILE):
