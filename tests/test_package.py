@@ -29,7 +29,7 @@ STOREYS = (
     {"config", "distributed"},
     {"ops"},
     {"layers"},
-    {"alignments"},
+    {"alignments", "graphs"},
     {"propagation"},
     {"archs"},
     {"losses", "inference"},

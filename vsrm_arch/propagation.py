@@ -1,11 +1,13 @@
 """Second-order recurrent propagation, shared by every network that uses it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import torch
 from basicsr.archs.arch_util import flow_warp
 from torch import Tensor, nn
 
+from vsrm_arch.graphs import StepGraphs
 from vsrm_arch.layers.checkpoint import checkpoint
 
 __all__ = ["BRANCHES", "propagate", "propagate_branch"]
@@ -22,6 +24,7 @@ def propagate(
     branches: Mapping[str, Callable[[Tensor], Tensor]] | nn.ModuleDict,
     align: Alignment,
     checkpointed: Collection[str] = (),
+    graphs: StepGraphs | None = None,
 ) -> list[Tensor]:
     """Runs the branches in a chain, each on the features of the one before.
 
@@ -33,6 +36,7 @@ def propagate(
             "backward" runs from the last frame to the first.
         align: ``align(reference, target, flow) -> aligned``, all ``(B, C, H, W)``, the flow target → reference.
         checkpointed: Names of the branches whose activations are recomputed in the backward pass.
+        graphs: The network's CUDA graphs, for backbones and an alignment that are modules; None: without.
 
     Returns:
         T features ``(B, C, H, W)``.
@@ -40,7 +44,7 @@ def propagate(
     for name, backbone in branches.items():
         backward = name.startswith("backward")
         flows = flows_backward if backward else flows_forward
-        features = propagate_branch(features, flows, backbone, align, backward, checkpointed=name in checkpointed)
+        features = propagate_branch(features, flows, backbone, align, backward, name in checkpointed, graphs, name)
     return list(features)
 
 
@@ -51,6 +55,8 @@ def propagate_branch(
     align: Alignment,
     backward: bool,
     checkpointed: bool = False,
+    graphs: StepGraphs | None = None,
+    name: str = "",
 ) -> list[Tensor]:
     """Runs one branch over the clip.
 
@@ -65,6 +71,8 @@ def propagate_branch(
         align: As in :func:`propagate`.
         backward: Whether to run from the last frame to the first.
         checkpointed: Whether to recompute each step's activations in the backward pass.
+        graphs: As in :func:`propagate`.
+        name: The branch's among those that share ``graphs``.
 
     Returns:
         T features ``(B, C, H, W)``, in the order of the frames.
@@ -82,6 +90,9 @@ def propagate_branch(
             second = align(second_last, current, compose_flows(flow, last_flow))
         return backbone(torch.stack([first, current, second], dim=1))
 
+    run: Callable[..., Tensor] = partial(checkpoint, step, enabled=checkpointed)
+    if graphs is not None and not torch.compiler.is_compiling():
+        run = graphs.over_clip(name, step, (align, backbone), features[0], checkpointed)
     num_frames = len(features)
     outputs: list[Tensor] = []
     last_flow = None
@@ -89,7 +100,7 @@ def propagate_branch(
         flow = None if not outputs else flows[:, i if backward else i - 1]
         last = outputs[-1] if outputs else None
         second_last = outputs[-2] if len(outputs) > 1 else None
-        outputs.append(checkpoint(step, features[i], last, second_last, flow, last_flow, enabled=checkpointed))
+        outputs.append(run(features[i], last, second_last, flow, last_flow))
         last_flow = flow
     return outputs[::-1] if backward else outputs
 

@@ -7,6 +7,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from vsrm_arch.alignments.dca import DCA
+from vsrm_arch.graphs import StepGraphs
 from vsrm_arch.layers.blocks import Backbone
 from vsrm_arch.layers.flow import build_spynet, estimate_flow
 from vsrm_arch.layers.upsampler import Upsampler
@@ -32,6 +33,8 @@ class VSRM(nn.Module):
         spynet_path: Pre-trained weights of the flow network, as BasicSR publishes them.
         checkpoint: Whether the backward pass recomputes activations to save memory: in all branches, in none, or in
             those listed out of "backward_1", "forward_1", "backward_2", "forward_2".
+        cuda_graphs: Whether to launch the kernels of a propagation step as one CUDA graph: on a GPU, on small frames,
+            without gradients or in checkpointed branches. The results are the same; second derivatives need it off.
 
     Raises:
         ValueError: If a size is below 1, ``embed_dim`` is odd, or ``checkpoint`` names a branch that does not exist.
@@ -51,12 +54,14 @@ class VSRM(nn.Module):
         flow_network: Literal["spynet", "none"] = "spynet",
         spynet_path: str | None = None,
         checkpoint: bool | list[str] = False,
+        cuda_graphs: bool = True,
     ) -> None:
         super().__init__()
         sizes = {"embed_dim": embed_dim, "num_damb": num_damb, "num_s2tmb": num_s2tmb, "expand": expand}
         _check_sizes(sizes | {"d_state": d_state, "d_conv": d_conv, "upsampler_dim": upsampler_dim})
         self.scale = scale
         self.checkpointed = _branch_names(checkpoint)
+        self.graphs = StepGraphs() if cuda_graphs else None
         self.spynet = build_spynet(spynet_path) if flow_network == "spynet" else None
         self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)
         self.align = DCA(embed_dim, expand, d_state, d_conv)
@@ -78,7 +83,7 @@ class VSRM(nn.Module):
         frames = lq.unbind(1)
         features = [self.conv_first(frame) for frame in frames]
         features = propagate(
-            features, flows_forward, flows_backward, self.branches, self.align, checkpointed=self.checkpointed
+            features, flows_forward, flows_backward, self.branches, self.align, self.checkpointed, self.graphs
         )
         return torch.stack([self.upsampler(x, frame) for x, frame in zip(features, frames, strict=True)], dim=1)
 
