@@ -21,4 +21,4 @@ def softplus(x: Tensor) -> Tensor:
     one_more = e + 1
     # What the sum has rounded away of e; without it small results would have few digits left.
     rest = e.sub_(one_more - 1)
-    return one_more.log2_().mul_(math.log(2)).add_(rest).add_(x.clamp(min=0))
+    return rest.add_(one_more.log2_(), alpha=math.log(2)).add_(x.clamp(min=0))
