@@ -56,9 +56,13 @@ class _Blocks:
         self.slices = [slice(first, min(first + size, points)) for first in range(0, points, size)]
         self._size = size
 
-    def buffer(self) -> Tensor:
+    def decays(self) -> Tensor:
         """Memory for a block's decays, ``(P, N, K - 1, E)``."""
         return self.A.new_empty(self._size, *self.A2.shape)
+
+    def tokens(self) -> Tensor:
+        """Memory for what :class:`_Points` computes of a block's tokens, ``(3, P, K, E)``."""
+        return self.A.new_empty(3, self._size, *self.u.shape[1:])
 
 
 class _Points:
@@ -77,21 +81,20 @@ class _Points:
         decay: ``exp(A after)``, ``(P, N, K - 1, E)``.
     """
 
-    def __init__(self, blocks: _Blocks, block: slice, buffer: Tensor) -> None:
-        self.x, self.raw, self.B, self.C = (
-            t[block].to(blocks.A.dtype) for t in (blocks.u, blocks.delta, blocks.B, blocks.C)
-        )
-        if blocks.bias is not None:
-            self.raw = self.raw + blocks.bias
-        self.step = softplus(self.raw) if blocks.softplus else self.raw
-        self.entering = self.step * self.x
+    def __init__(self, blocks: _Blocks, block: slice, decays: Tensor, tokens: Tensor) -> None:
+        self.x, self.B, self.C = (t[block].to(blocks.A.dtype) for t in (blocks.u, blocks.B, blocks.C))
+        count = self.x.shape[0]
+        self.raw, step, entering = tokens[:, :count]
+        torch.add(blocks.delta[block], 0 if blocks.bias is None else blocks.bias, out=self.raw)
+        self.step = softplus(self.raw, out=step, scratch=entering) if blocks.softplus else self.raw
+        self.entering = torch.mul(self.step, self.x, out=entering)
         self.rows = self.B * self.C[:, None]
         self.last_affinity = self.rows[:, -1].sum(1, keepdim=True)
 
         self.after = self.step[:, 1:].clone()
         for t in reversed(range(self.after.shape[1] - 1)):
             self.after[:, t] += self.after[:, t + 1]
-        self.decay = torch.mul(self.after[:, None], blocks.A2, out=buffer[: self.x.shape[0]]).exp2_()
+        self.decay = torch.mul(self.after[:, None], blocks.A2, out=decays[:count]).exp2_()
 
     def weigh(self) -> Tensor:
         """Turns the decays into ``exp(A after) B C`` and returns the affinity of all tokens but the last."""
@@ -104,10 +107,10 @@ class _CrossScan(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
         ctx.softplus = softplus
         blocks = _Blocks(inputs, softplus)
-        buffer = blocks.buffer()
+        decays, tokens = blocks.decays(), blocks.tokens()
         out = blocks.u.new_empty(blocks.u.shape[0], blocks.u.shape[2])
         for block in blocks.slices:
-            points = _Points(blocks, block, buffer)
+            points = _Points(blocks, block, decays, tokens)
             y = points.weigh().mul_(points.entering[:, :-1]).sum(1)
             y.addcmul_(points.last_affinity, points.entering[:, -1])
             if blocks.D is not None:
@@ -123,9 +126,9 @@ class _CrossScan(torch.autograd.Function):
             blocks = _Blocks(inputs, ctx.softplus)
             grad_u, grad_delta, grad_B, grad_C = (_empty_like(t) for t in (u, delta, B, C))
             grad_A, grad_D, grad_bias = (torch.zeros_like(t) for t in (blocks.A, blocks.A[0], blocks.A[0]))
-            buffer, scratch = blocks.buffer(), blocks.buffer()
+            decays, tokens, scratch = blocks.decays(), blocks.tokens(), blocks.decays()
             for block in blocks.slices:
-                points = _Points(blocks, block, buffer)
+                points = _Points(blocks, block, decays, tokens)
                 grad = grad_outputs[0][block].to(blocks.A.dtype)
 
                 grad_affinity = points.entering * grad[:, None]

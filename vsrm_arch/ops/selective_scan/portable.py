@@ -83,16 +83,18 @@ class _Rows(NamedTuple):
 
 
 class _Buffers:
-    """Memory for the states of one segment after the other, and the recurrences over it.
+    """Memory for one segment after the other, and the recurrences over it: new memory costs more than the arithmetic.
 
     The states lie as ``(S, B, N, E)``, so that every operation runs along the channels. Step t leads between the rows
-    t and t + 1 and scales by ``decay[t]``. ``grads`` holds the gradients of the same rows.
+    t and t + 1 and scales by ``decay[t]``. ``grads`` holds the gradients of the same rows. ``raw``, ``step`` and ``entering`` are
+    what :class:`_Segment` fills in.
     """
 
     def __init__(self, scan: "_Scan", backward: bool) -> None:
         self._row, self._reverse = (scan.u.shape[0], *scan.A.shape), scan.visit.reverse
         rows = (scan.segment, scan.segment + 1, scan.segment + 1)[: 3 if backward else 2]
         self._memory = [scan.A.new_empty(count, *self._row) for count in rows]
+        self._tokens = scan.A.new_empty(3, scan.segment, scan.u.shape[0], scan.A.shape[1])
         self._length = 0
 
     def resize(self, length: int) -> None:
@@ -100,6 +102,7 @@ class _Buffers:
         if length == self._length:
             return
         self._length = length
+        self.raw, self.step, self.entering = self._tokens[:, :length]
         self.decay, states = self._memory[0][:length], self._memory[1][: length + 1]
         self.states = _Rows.of(states, self._reverse)
         if len(self._memory) == 2:
@@ -125,17 +128,17 @@ class _Segment:
         C: ``(S, B, N)``.
     """
 
-    def __init__(self, scan: "_Scan", first: int, last: int) -> None:
+    def __init__(self, scan: "_Scan", buffers: _Buffers, first: int, last: int) -> None:
+        buffers.resize(last - first)
         self._visit, self._dtype, self._span = scan.visit, scan.A.dtype, (first, last)
-        self.x, self.raw, self.B, self.C = (self.take(t) for t in (scan.u, scan.delta, scan.B, scan.C))
-        if scan.bias is not None:
-            self.raw = self.raw + scan.bias
-        self.step = softplus(self.raw) if scan.softplus else self.raw
-        self.entering = self.step * self.x
+        self.x, self.B, self.C = (self.take(t) for t in (scan.u, scan.B, scan.C))
+        self.raw = torch.add(self.take(scan.delta), 0 if scan.bias is None else scan.bias, out=buffers.raw)
+        self.step = softplus(self.raw, out=buffers.step, scratch=buffers.entering) if scan.softplus else self.raw
+        self.entering = torch.mul(self.step, self.x, out=buffers.entering)
 
     def take(self, tokens: Tensor) -> Tensor:
         """These steps of ``tokens`` (B, L, ...), as (S, B, ...)."""
-        return self._visit.take(tokens, *self._span).transpose(0, 1).to(self._dtype).contiguous()
+        return self._visit.take(tokens, *self._span).transpose(0, 1).to(self._dtype)
 
     def put(self, tokens: Tensor, values: Tensor) -> None:
         """Writes these steps of ``tokens``."""
@@ -183,8 +186,7 @@ class _Scan:
         out, buffers = _empty_like(self.u), _Buffers(self, backward=False)
         before = self.A.new_zeros(len(self.spans) + 1, self.u.shape[0], *self.A.shape)
         for i, (first, last) in enumerate(self.spans):
-            segment = _Segment(self, first, last)
-            buffers.resize(last - first)
+            segment = _Segment(self, buffers, first, last)
             self._states(segment, buffers, before[i])
             before[i + 1] = buffers.states.exit
             y = self._output(segment, buffers.states.after, scratch=buffers.states.after)
@@ -203,8 +205,7 @@ class _Scan:
         buffers = _Buffers(self, backward=True)
         for i in reversed(range(len(self.spans))):
             first, last = self.spans[i]
-            segment = _Segment(self, first, last)
-            buffers.resize(last - first)
+            segment = _Segment(self, buffers, first, last)
             self._states(segment, buffers, before[i])
             decay, states, grads, scratch = buffers.decay, buffers.states, buffers.grads, buffers.scratch
 
