@@ -86,8 +86,8 @@ class _Buffers:
     """Memory for one segment after the other, and the recurrences over it: new memory costs more than the arithmetic.
 
     The states lie as ``(S, B, N, E)``, so that every operation runs along the channels. Step t leads between the rows
-    t and t + 1 and scales by ``decay[t]``. ``grads`` holds the gradients of the same rows. ``raw``, ``step`` and ``entering`` are
-    what :class:`_Segment` fills in.
+    t and t + 1 and scales by ``decay[t]``. ``grads`` holds the gradients of the same rows. ``raw``, ``step`` and
+    ``entering`` are what :class:`_Segment` fills in.
     """
 
     def __init__(self, scan: "_Scan", backward: bool) -> None:
