@@ -6,8 +6,20 @@ from torch import Tensor
 __all__ = ["over_channels", "over_states"]
 
 
-def over_states(rows: Tensor, states: Tensor) -> Tensor:
-    """Sum over N of ``(B, S, N)`` times ``(B, S, N, E)``: ``(B, S, E)``."""
+# The batched product for matrices of so few elements takes three times as long on a CPU as multiplying and adding up.
+_SMALL_MATRIX = 256
+
+
+def over_states(rows: Tensor, states: Tensor, scratch: Tensor) -> Tensor:
+    """Sum over N of ``(B, S, N)`` times ``(B, S, N, E)``: ``(B, S, E)``.
+
+    Args:
+        rows: ``(B, S, N)``.
+        states: ``(B, S, N, E)``.
+        scratch: As ``states``; its content is lost. It may be ``states`` themselves.
+    """
+    if states.device.type == "cpu" and states.shape[-2] * states.shape[-1] <= _SMALL_MATRIX:
+        return torch.mul(states, rows[..., None], out=scratch).sum(-2)
     product = torch.bmm(rows.reshape(-1, 1, rows.shape[-1]), states.flatten(0, -3))
     return product.view(*rows.shape[:-1], states.shape[-1])
 

@@ -51,7 +51,7 @@ def causal_conv1d_cuda(
     """Arguments and result as in :func:`vsrm_arch.ops.causal_conv1d.causal_conv1d`."""
     from causal_conv1d import causal_conv1d_fn
 
-    visit = Visit(x.shape[1], scan_order, num_frames, reverse, x.device)
+    visit = Visit(x.shape[1], scan_order, num_frames, reverse)
     # A transposed view: the package reads channel-last memory as it is.
     tokens = visit.visited(x).contiguous().transpose(1, 2)
     # The bias must have the weight's dtype; the tokens may have another.

@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops.contractions import over_channels, over_states
 from vsrm_arch.ops.softplus import softplus
 
 __all__ = ["cross_scan_portable"]
 
-# Elements (points, K - 1, N, E) of a block: on a CPU it should stay in the caches, on a GPU fill the card.
+# Elements (points, N, K - 1, E) of a block: on a CPU it should stay in the caches, on a GPU fill the card.
 _BLOCK = {"cpu": 1 << 20, "other": 1 << 25}
 
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
@@ -49,16 +48,21 @@ class _Blocks:
         self.D, self.bias = (None if t is None else t.to(dtype) for t in (D, bias))
         self.A = A.to(dtype).t().contiguous()  # [N, E]
         # exp(x) = exp2(x log2(e)), and PyTorch's exp2 is four times as fast as its exp on a CPU.
-        self.A2 = self.A * math.log2(math.e)
+        # Repeated for every token that decays: operations along (K - 1) E numbers at a time are quicker than along E.
         points, tokens, _ = self.u.shape
+        self.A2 = (self.A * math.log2(math.e))[:, None].repeat(1, tokens - 1, 1)
         most = _BLOCK["cpu" if self.u.device.type == "cpu" else "other"]
         size = min(points, max(1, most // (tokens * A.numel())))
         self.slices = [slice(first, min(first + size, points)) for first in range(0, points, size)]
-        self._size, self._row = size, (tokens - 1, *self.A.shape)
+        self._size = size
 
-    def buffer(self) -> Tensor:
-        """Memory for a block's decays, ``(P, K - 1, N, E)``."""
-        return self.A.new_empty(self._size, *self._row)
+    def decays(self) -> Tensor:
+        """Memory for a block's decays, ``(P, N, K - 1, E)``."""
+        return self.A.new_empty(self._size, *self.A2.shape)
+
+    def tokens(self) -> Tensor:
+        """Memory for what :class:`_Points` computes of a block's tokens, ``(3, P, K, E)``."""
+        return self.A.new_empty(3, self._size, *self.u.shape[1:])
 
 
 class _Points:
@@ -73,28 +77,28 @@ class _Points:
         step: The time steps after the softplus.
         after: ``(P, K - 1, E)``.
         rows: B times C, ``(P, K, N)``.
-        decay: ``exp(A after)``, ``(P, K - 1, N, E)``.
-        affinity: Of all tokens but the last, ``(P, K - 1, E)``.
-        last_affinity: Of the last, the same in all channels, ``(P, 1)``.
+        last_affinity: Of the last token, the same in all channels, ``(P, 1)``.
+        decay: ``exp(A after)``, ``(P, N, K - 1, E)``.
     """
 
-    def __init__(self, blocks: _Blocks, block: slice, buffer: Tensor) -> None:
-        self.x, self.raw, self.B, self.C = (
-            t[block].to(blocks.A.dtype) for t in (blocks.u, blocks.delta, blocks.B, blocks.C)
-        )
-        if blocks.bias is not None:
-            self.raw = self.raw + blocks.bias
-        self.step = softplus(self.raw) if blocks.softplus else self.raw
-        self.entering = self.step * self.x
+    def __init__(self, blocks: _Blocks, block: slice, decays: Tensor, tokens: Tensor) -> None:
+        self.x, self.B, self.C = (t[block].to(blocks.A.dtype) for t in (blocks.u, blocks.B, blocks.C))
+        count = self.x.shape[0]
+        self.raw, step, entering = tokens[:, :count]
+        torch.add(blocks.delta[block], 0 if blocks.bias is None else blocks.bias, out=self.raw)
+        self.step = softplus(self.raw, out=step, scratch=entering) if blocks.softplus else self.raw
+        self.entering = torch.mul(self.step, self.x, out=entering)
         self.rows = self.B * self.C[:, None]
         self.last_affinity = self.rows[:, -1].sum(1, keepdim=True)
 
         self.after = self.step[:, 1:].clone()
         for t in reversed(range(self.after.shape[1] - 1)):
             self.after[:, t] += self.after[:, t + 1]
-        self.decay = buffer[: self.x.shape[0]]
-        torch.mul(self.after[:, :, None], blocks.A2, out=self.decay).exp2_()
-        self.affinity = over_states(self.rows[:, :-1], self.decay)
+        self.decay = torch.mul(self.after[:, None], blocks.A2, out=decays[:count]).exp2_()
+
+    def weigh(self) -> Tensor:
+        """Turns the decays into ``exp(A after) B C`` and returns the affinity of all tokens but the last."""
+        return self.decay.mul_(self.rows[:, :-1].transpose(1, 2)[..., None]).sum(1)  # [P, K - 1, E]
 
 
 class _CrossScan(torch.autograd.Function):
@@ -103,11 +107,11 @@ class _CrossScan(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
         ctx.softplus = softplus
         blocks = _Blocks(inputs, softplus)
-        buffer = blocks.buffer()
+        decays, tokens = blocks.decays(), blocks.tokens()
         out = blocks.u.new_empty(blocks.u.shape[0], blocks.u.shape[2])
         for block in blocks.slices:
-            points = _Points(blocks, block, buffer)
-            y = points.affinity.mul_(points.entering[:, :-1]).sum(1)
+            points = _Points(blocks, block, decays, tokens)
+            y = points.weigh().mul_(points.entering[:, :-1]).sum(1)
             y.addcmul_(points.last_affinity, points.entering[:, -1])
             if blocks.D is not None:
                 y.addcmul_(points.x[:, -1], blocks.D)
@@ -122,13 +126,22 @@ class _CrossScan(torch.autograd.Function):
             blocks = _Blocks(inputs, ctx.softplus)
             grad_u, grad_delta, grad_B, grad_C = (_empty_like(t) for t in (u, delta, B, C))
             grad_A, grad_D, grad_bias = (torch.zeros_like(t) for t in (blocks.A, blocks.A[0], blocks.A[0]))
-            buffer, scratch = blocks.buffer(), blocks.buffer()
+            decays, tokens, scratch = blocks.decays(), blocks.tokens(), blocks.decays()
             for block in blocks.slices:
-                points = _Points(blocks, block, buffer)
+                points = _Points(blocks, block, decays, tokens)
                 grad = grad_outputs[0][block].to(blocks.A.dtype)
 
+                grad_affinity = points.entering * grad[:, None]
+                grad_rows = torch.empty_like(points.rows)
+                part = scratch[: grad.shape[0]]
+                torch.mul(points.decay, grad_affinity[:, None, :-1], out=part)
+                grad_rows[:, :-1] = part.sum(-1).transpose(1, 2)
+                grad_rows[:, -1] = grad_affinity[:, -1].sum(1, keepdim=True)
+                grad_B[block] = grad_rows * points.C[:, None]
+                grad_C[block] = (grad_rows * points.B).sum(1)
+
                 grad_entering = torch.empty_like(points.x)
-                torch.mul(points.affinity, grad[:, None], out=grad_entering[:, :-1])
+                torch.mul(points.weigh(), grad[:, None], out=grad_entering[:, :-1])
                 torch.mul(points.last_affinity, grad, out=grad_entering[:, -1])
                 grad_x = grad_entering * points.step
                 if blocks.D is not None:
@@ -136,19 +149,10 @@ class _CrossScan(torch.autograd.Function):
                     grad_D += (grad * points.x[:, -1]).sum(0)
                 grad_u[block] = grad_x
 
-                grad_affinity = points.entering * grad[:, None]
-                grad_rows = torch.empty_like(points.rows)
-                grad_rows[:, :-1] = over_channels(grad_affinity[:, :-1], points.decay)
-                grad_rows[:, -1] = grad_affinity[:, -1].sum(1, keepdim=True)
-                grad_B[block] = grad_rows * points.C[:, None]
-                grad_C[block] = (grad_rows * points.B).sum(1)
-
                 # Through the decays: grad_affinity stands outside the sum over the states.
-                grad_affinity = grad_affinity[:, :-1]
-                weighted = points.decay.mul_(points.rows[:, :-1, :, None])
-                part = scratch[: grad.shape[0]]
-                grad_A += torch.mul(weighted, (grad_affinity * points.after)[:, :, None], out=part).sum((0, 1))
-                grad_after = weighted.mul_(blocks.A).sum(2).mul_(grad_affinity)
+                grad_affinity, weighted = grad_affinity[:, :-1], points.decay
+                grad_A += torch.mul(weighted, (grad_affinity * points.after)[:, None], out=part).sum((0, 2))
+                grad_after = weighted.mul_(blocks.A[:, None]).sum(1).mul_(grad_affinity)
                 grad_step = grad_entering.mul_(points.x)
                 # A step passes after every token before it.
                 for t in range(1, grad_after.shape[1]):

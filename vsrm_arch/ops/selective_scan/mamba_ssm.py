@@ -97,7 +97,7 @@ def selective_scan_mamba_ssm(
     num_frames: int,
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.selective_scan.selective_scan`."""
-    visit = Visit(u.shape[1], scan_order, num_frames, reverse, u.device)
+    visit = Visit(u.shape[1], scan_order, num_frames, reverse)
 
     def channels_first(tokens: Tensor) -> Tensor:
         return visit.visited(tokens).to(u.dtype).transpose(1, 2).contiguous()

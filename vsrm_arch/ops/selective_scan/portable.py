@@ -5,7 +5,7 @@ file derives the recurrences and counts the memory.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,10 @@ from vsrm_arch.ops.softplus import softplus
 
 __all__ = ["selective_scan_portable"]
 
-# What the backward pass holds of a segment, per channel and state: its buffers, and beside them tensors without N or
-# without E. Segments are cut so that all of it stays under this share of all states in float32.
-_SHARE, _BUFFERS, _WITHOUT_STATES, _WITHOUT_CHANNELS = 0.25, 3, 22, 8
+# What a pass holds of a segment, per channel and state: its buffers, and beside them tensors without N or without E.
+# Segments are cut so that all of it stays under this share of all states in float32.
+_SHARE = 0.25
+_HELD = {"forward": (2, 9, 5), "backward": (3, 22, 8)}
 # Larger segments do not run faster: on a CPU they leave the caches, on a GPU they fill the card.
 _SEGMENT_STATES = {"cpu": 1 << 19, "other": 1 << 24}
 _SHORTEST_SEGMENT = 16
@@ -45,8 +46,11 @@ def selective_scan_portable(
     num_frames: int,
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.selective_scan.selective_scan`."""
-    visit = Visit(u.shape[1], scan_order, num_frames, reverse, u.device)
-    result: Tensor = _SelectiveScan.apply(delta_softplus, visit, u, delta, A, B, C, D, z, delta_bias)
+    visit = Visit(u.shape[1], scan_order, num_frames, reverse)
+    inputs = (u, delta, A, B, C, D, z, delta_bias)
+    if not torch.is_grad_enabled():
+        return _Scan(inputs, delta_softplus, visit, backward=False).forward()[0]
+    result: Tensor = _SelectiveScan.apply(delta_softplus, visit, *inputs)
     return result
 
 
@@ -55,38 +59,65 @@ def _empty_like(tokens: Tensor) -> Tensor:
     return torch.empty_like(tokens, memory_format=torch.contiguous_format)
 
 
-class _Buffers:
-    """Memory for the states of one segment after the other, and the recurrences over it.
+class _Rows(NamedTuple):
+    """Views of ``S + 1`` rows, between which the S steps of a segment lead.
 
-    The states lie as ``(S, B, N, E)``, so that every operation runs along the channels. Row t of ``states`` is the
-    state before step t and the last row the state after the segment: step t leads from row t to row t + 1 and scales by
-    ``decay[t]``. ``grads`` holds the gradients of the same rows.
+    Attributes:
+        entry: The row before the first step, ``(B, N, E)``.
+        exit: The row after the last step.
+        before: The rows before each step, ``(S, B, N, E)``.
+        after: The rows after each step.
     """
 
-    def __init__(self, scan: "_Scan") -> None:
-        self._row = (scan.u.shape[0], *scan.A.shape)
-        rows = (scan.segment, scan.segment + 1, scan.segment + 1)[: 3 if scan.for_backward else 2]
+    entry: Tensor
+    exit: Tensor
+    before: Tensor
+    after: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, reverse: bool) -> "_Rows":
+        """The views for steps from the first row to the last, or in reverse."""
+        if reverse:
+            return cls(rows[-1], rows[0], rows[1:], rows[:-1])
+        return cls(rows[0], rows[-1], rows[:-1], rows[1:])
+
+
+class _Buffers:
+    """Memory for one segment after the other, and the recurrences over it: new memory costs more than the arithmetic.
+
+    The states lie as ``(S, B, N, E)``, so that every operation runs along the channels. Step t leads between the rows
+    t and t + 1 and scales by ``decay[t]``. ``grads`` holds the gradients of the same rows. ``raw``, ``step`` and
+    ``entering`` are what :class:`_Segment` fills in.
+    """
+
+    def __init__(self, scan: "_Scan", backward: bool) -> None:
+        self._row, self._reverse = (scan.u.shape[0], *scan.A.shape), scan.visit.reverse
+        rows = (scan.segment, scan.segment + 1, scan.segment + 1)[: 3 if backward else 2]
         self._memory = [scan.A.new_empty(count, *self._row) for count in rows]
+        self._tokens = scan.A.new_empty(3, scan.segment, scan.u.shape[0], scan.A.shape[1])
         self._length = 0
 
     def resize(self, length: int) -> None:
-        """Makes the views for a segment of ``length`` steps; only the last segment differs."""
+        """Makes the views for a segment of ``length`` steps; only one segment differs."""
         if length == self._length:
             return
         self._length = length
-        self.decay, self.states = self._memory[0][:length], self._memory[1][: length + 1]
+        self.raw, self.step, self.entering = self._tokens[:, :length]
+        self.decay, states = self._memory[0][:length], self._memory[1][: length + 1]
+        self.states = _Rows.of(states, self._reverse)
         if len(self._memory) == 2:
-            self.scan = LinearScan(self.decay, self.states)
-            return
-        self.grads = self._memory[2][: length + 1]
-        # The first recurrence destroys a copy of the decays, in memory that the gradients need only later.
-        self.scratch = self.grads[:length]
-        self.scan = LinearScan(self.scratch, self.states)
-        self.scan_back = LinearScan(self.decay, self.grads, mirrored=True)
+            self.links = self.decay
+        else:
+            grads = self._memory[2][: length + 1]
+            self.grads = _Rows.of(grads, self._reverse)
+            # The first recurrence destroys a copy of the decays, in memory that the gradients need only later.
+            self.links = self.scratch = grads[:length]
+            self.scan_back = LinearScan(self.decay, grads, mirrored=not self._reverse)
+        self.scan = LinearScan(self.links, states, mirrored=self._reverse)
 
 
 class _Segment:
-    """Some steps of a scan, in the order of the visits and in the state's dtype.
+    """Some steps of a scan, as the order counts them and in the state's dtype.
 
     Attributes:
         x: The inputs u, ``(S, B, E)``.
@@ -97,17 +128,17 @@ class _Segment:
         C: ``(S, B, N)``.
     """
 
-    def __init__(self, scan: "_Scan", first: int, last: int) -> None:
+    def __init__(self, scan: "_Scan", buffers: _Buffers, first: int, last: int) -> None:
+        buffers.resize(last - first)
         self._visit, self._dtype, self._span = scan.visit, scan.A.dtype, (first, last)
-        self.x, self.raw, self.B, self.C = (self.take(t) for t in (scan.u, scan.delta, scan.B, scan.C))
-        if scan.bias is not None:
-            self.raw = self.raw + scan.bias
-        self.step = softplus(self.raw) if scan.softplus else self.raw
-        self.entering = self.step * self.x
+        self.x, self.B, self.C = (self.take(t) for t in (scan.u, scan.B, scan.C))
+        self.raw = torch.add(self.take(scan.delta), 0 if scan.bias is None else scan.bias, out=buffers.raw)
+        self.step = softplus(self.raw, out=buffers.step, scratch=buffers.entering) if scan.softplus else self.raw
+        self.entering = torch.mul(self.step, self.x, out=buffers.entering)
 
     def take(self, tokens: Tensor) -> Tensor:
         """These steps of ``tokens`` (B, L, ...), as (S, B, ...)."""
-        return self._visit.take(tokens, *self._span).transpose(0, 1).to(self._dtype).contiguous()
+        return self._visit.take(tokens, *self._span).transpose(0, 1).to(self._dtype)
 
     def put(self, tokens: Tensor, values: Tensor) -> None:
         """Writes these steps of ``tokens``."""
@@ -117,9 +148,9 @@ class _Segment:
 class _Scan:
     """The arguments of a scan, and what all its segments share."""
 
-    def __init__(self, inputs: _Inputs, softplus: bool, visit: Visit, for_backward: bool) -> None:
+    def __init__(self, inputs: _Inputs, softplus: bool, visit: Visit, backward: bool) -> None:
         self.u, self.delta, A, self.B, self.C, D, self.z, bias = inputs
-        self.softplus, self.visit, self.for_backward = softplus, visit, for_backward
+        self.softplus, self.visit = softplus, visit
         dtype = torch.float64 if self.u.dtype == torch.float64 else torch.float32
         self.D, self.bias = (None if t is None else t.to(dtype) for t in (D, bias))
         self.A = A.to(dtype).t().contiguous()  # [N, E]
@@ -127,35 +158,38 @@ class _Scan:
         self.A2 = self.A * math.log2(math.e)
         batch, length, _ = self.u.shape
         states, channels = self.A.shape
-        held = _BUFFERS + _WITHOUT_STATES / states + _WITHOUT_CHANNELS / channels
+        buffers, without_states, without_channels = _HELD["backward" if backward else "forward"]
+        held = buffers + without_states / states + without_channels / channels
         most = _SEGMENT_STATES["cpu" if self.u.device.type == "cpu" else "other"] // (batch * A.numel())
         self.segment = min(length, max(_SHORTEST_SEGMENT, min(int(length * _SHARE / held), most)))
+        # In the order of the visits.
         self.spans = [(first, min(first + self.segment, length)) for first in range(0, length, self.segment)]
+        if visit.reverse:
+            self.spans.reverse()
 
     def _states(self, segment: _Segment, buffers: _Buffers, before: Tensor) -> None:
         """Fills the buffers with a segment's decays and states, given the state before it."""
         torch.mul(segment.step[:, :, None], self.A2, out=buffers.decay).exp2_()
-        buffers.states[0] = before
-        torch.mul(segment.B[..., None], segment.entering[:, :, None], out=buffers.states[1:])
-        if self.for_backward:
-            buffers.scratch.copy_(buffers.decay)
+        buffers.states.entry.copy_(before)
+        torch.mul(segment.B[..., None], segment.entering[:, :, None], out=buffers.states.after)
+        if buffers.links is not buffers.decay:
+            buffers.links.copy_(buffers.decay)
         buffers.scan.run()
 
-    def _output(self, segment: _Segment, states: Tensor) -> Tensor:
+    def _output(self, segment: _Segment, states: Tensor, scratch: Tensor) -> Tensor:
         """The scan's output before the gate, ``(S, B, E)``."""
-        y = over_states(segment.C, states)
+        y = over_states(segment.C, states, scratch)
         return y if self.D is None else y.addcmul_(segment.x, self.D)
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """The output and the state before each segment, ``(segments, B, N, E)``."""
-        out, buffers = _empty_like(self.u), _Buffers(self)
+        out, buffers = _empty_like(self.u), _Buffers(self, backward=False)
         before = self.A.new_zeros(len(self.spans) + 1, self.u.shape[0], *self.A.shape)
         for i, (first, last) in enumerate(self.spans):
-            segment = _Segment(self, first, last)
-            buffers.resize(last - first)
+            segment = _Segment(self, buffers, first, last)
             self._states(segment, buffers, before[i])
-            before[i + 1] = buffers.states[-1]
-            y = self._output(segment, buffers.states[1:])
+            before[i + 1] = buffers.states.exit
+            y = self._output(segment, buffers.states.after, scratch=buffers.states.after)
             if self.z is not None:
                 y.mul_(F.silu(segment.take(self.z)))
             segment.put(out, y)
@@ -168,13 +202,12 @@ class _Scan:
         grad_A, grad_D, grad_bias = (torch.zeros_like(t) for t in (self.A, self.A[0], self.A[0]))
         # The gradient of the state after the segment, as the steps behind it send it back.
         after = torch.zeros_like(before[0])
-        buffers = _Buffers(self)
+        buffers = _Buffers(self, backward=True)
         for i in reversed(range(len(self.spans))):
             first, last = self.spans[i]
-            segment = _Segment(self, first, last)
-            buffers.resize(last - first)
+            segment = _Segment(self, buffers, first, last)
             self._states(segment, buffers, before[i])
-            decay, states, grads = buffers.decay, buffers.states, buffers.grads
+            decay, states, grads, scratch = buffers.decay, buffers.states, buffers.grads, buffers.scratch
 
             grad = segment.take(grad_out)
             if self.z is not None and grad_z is not None:
@@ -183,20 +216,20 @@ class _Scan:
                 silu = gate * sigmoid
                 # silu' = s + z s (1 - s) = s (1 - silu) + silu
                 slope = sigmoid.addcmul_(sigmoid, silu, value=-1).add_(silu)
-                segment.put(grad_z, self._output(segment, states[1:]).mul_(grad).mul_(slope))
+                segment.put(grad_z, self._output(segment, states.after, scratch).mul_(grad).mul_(slope))
                 grad = grad * silu
-            segment.put(grad_C, over_channels(grad, states[1:]))
+            segment.put(grad_C, over_channels(grad, states.after))
 
             # What is left of each state after the next step's decay; its gradient is that of the next state.
-            kept = states[:-1].mul_(decay)
-            grads[0] = 0
-            torch.mul(segment.C[..., None], grad[:, :, None], out=grads[1:])
-            grads[-1] += after
+            kept = states.before.mul_(decay)
+            grads.entry.zero_()
+            torch.mul(segment.C[..., None], grad[:, :, None], out=grads.after)
+            grads.exit.add_(after)
             buffers.scan_back.run()
-            after.copy_(grads[0])
+            after.copy_(grads.entry)
 
-            grad_entering = over_states(segment.B, grads[1:])
-            segment.put(grad_B, over_channels(segment.entering, grads[1:]))
+            grad_entering = over_states(segment.B, grads.after, scratch=decay)
+            segment.put(grad_B, over_channels(segment.entering, grads.after))
             grad_x = grad_entering * segment.step
             if self.D is not None:
                 grad_x.addcmul_(grad, self.D)
@@ -204,8 +237,8 @@ class _Scan:
             segment.put(grad_u, grad_x)
 
             # The gradient of the exponents step * A.
-            exponents = kept.mul_(grads[1:])
-            grad_A += torch.mul(exponents, segment.step[:, :, None], out=grads[1:]).sum((0, 1))
+            exponents = kept.mul_(grads.after)
+            grad_A += torch.mul(exponents, segment.step[:, :, None], out=decay).sum((0, 1))
             grad_step = exponents.mul_(self.A).sum(2).addcmul_(grad_entering, segment.x)
             if self.softplus:
                 grad_step.mul_(torch.sigmoid(segment.raw))
@@ -219,7 +252,7 @@ class _SelectiveScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, softplus: bool, visit: Visit, *inputs: Any) -> Tensor:
-        out, before = _Scan(inputs, softplus, visit, for_backward=False).forward()
+        out, before = _Scan(inputs, softplus, visit, backward=True).forward()
         ctx.save_for_backward(*inputs, before)
         ctx.softplus, ctx.visit = softplus, visit
         return out
@@ -228,7 +261,7 @@ class _SelectiveScan(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         *inputs, before = ctx.saved_tensors
         with torch.autocast(before.device.type, enabled=False):
-            scan = _Scan(tuple(inputs), ctx.softplus, ctx.visit, for_backward=True)
+            scan = _Scan(tuple(inputs), ctx.softplus, ctx.visit, backward=True)
             grads = scan.backward(before, grad_outputs[0])
         cast = (None if t is None or g is None else g.to(t.dtype) for t, g in zip(inputs, grads, strict=True))
         return None, None, *cast
