@@ -9,7 +9,7 @@ from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["causal_conv1d_fused", "limit"]
 
-_TILE, _CHANNELS = 32, 64
+_TILE, _CHANNELS = 32, 128
 
 
 def limit(x: Tensor, weight: Tensor) -> str | None:

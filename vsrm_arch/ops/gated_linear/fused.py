@@ -10,7 +10,7 @@ from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["gated_linear_fused"]
 
-_ROWS, _INNER, _COLUMNS, _WARPS, _STAGES = 64, 64, 128, 4, 1
+_ROWS, _INNER, _COLUMNS, _WARPS, _STAGES = 64, 32, 128, 4, 3
 
 
 def gated_linear_fused(

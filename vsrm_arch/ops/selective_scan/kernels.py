@@ -2,7 +2,7 @@
 
 A program walks through one chunk of the visits with 32 channels, one a thread, and keeps their N states in registers.
 Tokens are loaded a row at a time, never as a matrix: so every thread holds all that belongs to its channel, and no
-value moves between threads but the rows of B and C. While a tile of four tokens is worked on, the next one is loaded.
+value moves between threads but the rows of B and C. While a tile of a few tokens is worked on, the next one is loaded.
 """
 
 import triton
@@ -12,7 +12,8 @@ from vsrm_arch.ops.kernel_parts import LN2, LOG2E, load_vector, softplus, visite
 
 __all__ = ["TILE", "carry_kernel", "gradients_kernel", "scan_kernel", "sensitivity_kernel"]
 
-TILE = tl.constexpr(4)  # visits whose rows, and in the backward pass states, are held at once
+TILE = tl.constexpr(4)  # visits of which the backward pass holds rows and states at once
+_FORWARD_TILE = tl.constexpr(2)  # more would take registers from other programs
 
 
 @triton.jit
@@ -29,14 +30,16 @@ def _after_step(h, x, step, B_row, A2):
 
 
 @triton.jit
-def _tile(pointers, rows: tl.constexpr, start, last, L, frame, FRAMES: tl.constexpr, REVERSE: tl.constexpr):
-    """The rows of four visits, in the order of their visits: of each those of all pointers.
+def _tile(
+    pointers, rows: tl.constexpr, T: tl.constexpr, start, last, L, frame, FRAMES: tl.constexpr, REVERSE: tl.constexpr
+):  # fmt: skip
+    """The rows of T visits, in the order of their visits: of each those of all pointers.
 
     ``pointers`` hold the columns' addresses in row 0 and which of them are there, ``rows`` the distances of rows.
     Behind the visit ``last`` it stands again.
     """
     tile = ()
-    for t in tl.static_range(TILE):
+    for t in tl.static_range(T):
         token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, REVERSE)
         for i in tl.static_range(len(rows)):
             tile = tile + (tl.load(pointers[2 * i] + token * rows[i], mask=pointers[2 * i + 1], other=0.0),)
@@ -44,9 +47,17 @@ def _tile(pointers, rows: tl.constexpr, start, last, L, frame, FRAMES: tl.conste
 
 
 @triton.jit
-def _step(raw, visit, last, SOFTPLUS: tl.constexpr):
-    """The time step; zero after the last visit, so that nothing changes."""
-    return tl.where(visit <= last, softplus(raw) if SOFTPLUS else raw, 0.0)
+def _steps(tile, rows: tl.constexpr, T: tl.constexpr, shift, start, last, SOFTPLUS: tl.constexpr):
+    """Of each token x, delta with its bias, and the time step: zero after the last visit, so that nothing changes.
+
+    Made for a whole tile at once, for one alone would have to wait for each of its operations.
+    """
+    tokens = ()
+    for t in tl.static_range(T):
+        raw = tile[t * len(rows) + 1].to(tl.float32) + shift
+        step = tl.where(start + t <= last, softplus(raw) if SOFTPLUS else raw, 0.0)
+        tokens = tokens + (tile[t * len(rows)].to(tl.float32), raw, step)
+    return tokens
 
 
 @triton.jit
@@ -79,13 +90,13 @@ def scan_kernel(
     rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW, C_ROW) if OUTPUTS else (U_ROW, DELTA_ROW, B_ROW)
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
     pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
-    tile = _tile(pointers, rows, first, last, L, frame, FRAMES, REVERSE)
-    for i in range(tl.cdiv(last + 1 - first, TILE)):
-        start, now = first + i * TILE, tile
-        tile = _tile(pointers, rows, start + TILE, last, L, frame, FRAMES, REVERSE)
-        for t in tl.static_range(TILE):
-            x, raw = now[t * len(rows)].to(tl.float32), now[t * len(rows) + 1].to(tl.float32) + shift
-            step = _step(raw, start + t, last, SOFTPLUS)
+    tile = _tile(pointers, rows, _FORWARD_TILE, first, last, L, frame, FRAMES, REVERSE)
+    for i in range(tl.cdiv(last + 1 - first, _FORWARD_TILE)):
+        start, now = first + i * _FORWARD_TILE, tile
+        tile = _tile(pointers, rows, _FORWARD_TILE, start + _FORWARD_TILE, last, L, frame, FRAMES, REVERSE)
+        tokens = _steps(now, rows, _FORWARD_TILE, shift, start, last, SOFTPLUS)
+        for t in tl.static_range(_FORWARD_TILE):
+            x, step = tokens[3 * t], tokens[3 * t + 2]
             h = _after_step(h, x, step, now[t * len(rows) + 2].to(tl.float32), A2)
             if OUTPUTS:
                 y = tl.sum(h * now[t * len(rows) + 3].to(tl.float32)[:, None], axis=0) + skip * x
@@ -175,15 +186,15 @@ def sensitivity_kernel(
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
     pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
     pointers = pointers + (grad_out + b * L * E + e, is_channel)
-    tile = _tile(pointers, rows, first, last, L, frame, FRAMES, REVERSE)
+    tile = _tile(pointers, rows, TILE, first, last, L, frame, FRAMES, REVERSE)
     for i in range(tl.cdiv(last + 1 - first, TILE)):
         start, now = first + i * TILE, tile
-        tile = _tile(pointers, rows, start + TILE, last, L, frame, FRAMES, REVERSE)
+        tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, REVERSE)
+        tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
         of_tile = (b * tl.cdiv(L, TILE) + start // TILE) * N * E + cell
         tl.store(tile_states + of_tile, h, mask=is_cell)
         for t in tl.static_range(TILE):
-            x, raw = now[5 * t].to(tl.float32), now[5 * t + 1].to(tl.float32) + shift
-            step = _step(raw, start + t, last, SOFTPLUS)
+            x, step = tokens[3 * t], tokens[3 * t + 2]
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
             decay = tl.exp2(step[None, :] * A2)
             h = decay * h + (step * x)[None, :] * now[5 * t + 2].to(tl.float32)[:, None]
@@ -230,19 +241,18 @@ def gradients_kernel(
     pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
     pointers = pointers + (grad_out + b * L * E + e, is_channel)
     tiles = tl.cdiv(last + 1 - first, TILE)
-    tile = _tile(pointers, rows, first + (tiles - 1) * TILE, last, L, frame, FRAMES, REVERSE)
+    tile = _tile(pointers, rows, TILE, first + (tiles - 1) * TILE, last, L, frame, FRAMES, REVERSE)
     of_tile = (b * tl.cdiv(L, TILE) + first // TILE + tiles - 1) * N * E + cell
     next_h = tl.load(tile_states + of_tile, mask=is_cell, other=0.0)
     for i in range(tiles):
         start, now, h = first + (tiles - 1 - i) * TILE, tile, next_h
-        tile = _tile(pointers, rows, tl.maximum(start - TILE, first), last, L, frame, FRAMES, REVERSE)
+        tile = _tile(pointers, rows, TILE, tl.maximum(start - TILE, first), last, L, frame, FRAMES, REVERSE)
+        tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
         # Forwards again, keeping the state before each token.
         before, of_C = (), ()
         for t in tl.static_range(TILE):
             before = before + (h,)
-            x, raw = now[5 * t].to(tl.float32), now[5 * t + 1].to(tl.float32) + shift
-            step = _step(raw, start + t, last, SOFTPLUS)
-            h = _after_step(h, x, step, now[5 * t + 2].to(tl.float32), A2)
+            h = _after_step(h, tokens[3 * t], tokens[3 * t + 2], now[5 * t + 2].to(tl.float32), A2)
             of_C = of_C + (h * tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)[None, :],)
         token = visited_tokens(start + row // STATES, L, frame, FRAMES, REVERSE)
         summand = (((block * tl.num_programs(2) + b) * L + token) * N + row % STATES)[:, None] + 0 * column[None, :]
@@ -253,8 +263,7 @@ def gradients_kernel(
         of_B = ()
         for t in tl.static_range(TILE - 1, -1, -1):
             # The factor of one keeps the compiler from holding what the way forwards made of it, for want of registers.
-            x, raw = now[5 * t].to(tl.float32), now[5 * t + 1].to(tl.float32) + shift
-            step = _step(raw, start + t, last, SOFTPLUS)
+            x, raw, step = tokens[3 * t], tokens[3 * t + 1], tokens[3 * t + 2]
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
             grad_h += now[5 * t + 3].to(tl.float32)[:, None] * grad[None, :]
             of_B = (grad_h * (step * x)[None, :],) + of_B
