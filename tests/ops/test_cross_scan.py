@@ -221,4 +221,4 @@ def test_on_a_gpu(dtype, shape):
 
 
 def test_backends_are_listed():
-    assert BACKENDS.names == ("portable", "naive", "triton")
+    assert BACKENDS.names == ("triton", "portable", "naive")

@@ -343,7 +343,7 @@ def test_portable_is_ten_times_as_fast_as_naive():
         return time.process_time() - start
 
     seconds("portable")
-    assert 10 * min(seconds("portable") for _ in range(3)) < seconds("naive")
+    assert 10 * min(seconds("portable") for _ in range(7)) < seconds("naive")
 
 
 # With PyTorch's machinery
@@ -418,4 +418,4 @@ def test_on_a_gpu(backend, dtype, scan_order, reverse, shape):
 
 
 def test_backends_are_listed():
-    assert BACKENDS.names == ("mamba_ssm", "portable", "naive", "triton")
+    assert BACKENDS.names == ("triton", "mamba_ssm", "portable", "naive")

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops import causal_conv1d, cross_scan, encoded_sample, gated_conv3d, selective_scan
+from vsrm_arch.ops import (
+    causal_conv1d,
+    cross_scan,
+    encoded_sample,
+    gated_conv3d,
+    gated_linear,
+    norm_linear,
+    selective_scan,
+)
 from vsrm_arch.ops.backends import Backends
 
 __all__ = ["WORKLOADS", "Inputs", "Shape", "Workload"]
@@ -115,6 +123,23 @@ def _encoded_sample_inputs(shape: Shape, dtype: torch.dtype, device: torch.devic
     }
 
 
+def _norm_linear_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> Inputs:
+    tokens, channels, columns = shape
+    return {
+        "x": torch.randn(tokens, channels, dtype=dtype, device=device),
+        "norm_weight": torch.ones(channels, device=device),
+        "norm_bias": torch.zeros(channels, device=device),
+        "weight": torch.randn(columns, channels, device=device).to(dtype),
+    }
+
+
+def _gated_linear_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> Inputs:
+    tokens, channels, columns = shape
+    named = {name: torch.randn(tokens, channels, dtype=dtype, device=device) for name in ("x", "other", "gate")}
+    named["residual"] = torch.randn(tokens, columns, dtype=dtype, device=device)
+    return named | {"weight": torch.randn(columns, channels, device=device).to(dtype)}
+
+
 # On CUDA: the mixers' tokens at 180x320 and in training, and the alignment's at 180x320, of the full network.
 WORKLOADS = {
     "selective_scan": Workload(
@@ -153,6 +178,24 @@ WORKLOADS = {
         inputs=_gated_conv3d_inputs,
         output_elements=math.prod,
         exponentials=math.prod,
+    ),
+    "norm_linear": Workload(
+        op=norm_linear.norm_linear,
+        backends=norm_linear.BACKENDS,
+        axes="tokens x channels x columns",
+        shapes={"cuda": ((172_800, 112, 448),), "cpu": ((4096, 32, 128),)},
+        inputs=_norm_linear_inputs,
+        output_elements=lambda shape: shape[0] * shape[2],
+        exponentials=lambda shape: 0,
+    ),
+    "gated_linear": Workload(
+        op=partial(gated_linear.gated_linear, bias=None),
+        backends=gated_linear.BACKENDS,
+        axes="tokens x channels x columns",
+        shapes={"cuda": ((172_800, 224, 112),), "cpu": ((4096, 64, 32),)},
+        inputs=_gated_linear_inputs,
+        output_elements=lambda shape: shape[0] * shape[2],
+        exponentials=lambda shape: shape[0] * shape[1],
     ),
     "encoded_sample": Workload(
         op=partial(encoded_sample.encoded_sample, extent=4.0),

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _DTYPES = ("float32", "bf16", "fp16")
-_OPS = ("selective_scan", "cross_scan", "causal_conv1d", "gated_conv3d", "encoded_sample")
+_OPS = (
+    "selective_scan",
+    "cross_scan",
+    "causal_conv1d",
+    "gated_conv3d",
+    "norm_linear",
+    "gated_linear",
+    "encoded_sample",
+)
 
 _EPILOG = """columns:
   ms a frame     of the pass without gradient: time / (batch x frames); with --train ms a step: forward, Charbonnier
@@ -70,6 +78,8 @@ shapes:
   cross_scan        points x tokens x channels x states
   causal_conv1d     batch x tokens x channels x taps
   gated_conv3d      frames x height x width x channels
+  norm_linear       tokens x channels x columns
+  gated_linear      tokens x channels x columns
   encoded_sample    height x width x points a pixel x channels"""
 
 
