@@ -11,12 +11,15 @@ CPU = torch.device("cpu")
 SHORT = {"device": CPU, "repeats": 2, "warmup": 0}
 SHAPES = {"selective_scan": (2, 6, 4, 3), "cross_scan": (5, 3, 4, 2), "causal_conv1d": (2, 6, 4, 3)}
 SHAPES |= {"gated_conv3d": (2, 3, 4, 5), "encoded_sample": (3, 4, 2, 6)}
+SHAPES |= {"norm_linear": (6, 4, 8), "gated_linear": (6, 4, 8)}
 # Elements: tokens in the dtype, parameters in float32, output, exponentials.
 BY_HAND = {
     "selective_scan": (2 * 6 * (4 + 4 + 3 + 3), 4 * 3 + 4 + 4, 2 * 6 * 4, 2 * 6 * 4 * 3),
     "cross_scan": (5 * (3 * 4 + 3 * 4 + 3 * 2 + 2), 4 * 2 + 4 + 4, 5 * 4, 5 * 2 * 4 * 2),
     "causal_conv1d": (2 * 6 * 4, 4 * 3 + 4, 2 * 6 * 4, 2 * 6 * 4),
     "gated_conv3d": (2 * 2 * 3 * 4 * 5, 2 * (5 * 27 + 5), 2 * 3 * 4 * 5, 2 * 3 * 4 * 5),
+    "norm_linear": (6 * 4 + 8 * 4 + 2 * 4, 0, 6 * 8, 0),
+    "gated_linear": (3 * 6 * 4 + 6 * 8 + 8 * 4, 0, 6 * 8, 6 * 4),
     "encoded_sample": (3 * 4 * 6, 2 * 3 * 4 * 2 * 2, 3 * 4 * 2 * 6, 3 * 4 * 2 * 6),
 }
 

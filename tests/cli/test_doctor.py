@@ -38,6 +38,8 @@ class TestExamine:
             "cross_scan",
             "encoded_sample",
             "gated_conv3d",
+            "gated_linear",
+            "norm_linear",
             "selective_scan",
         ]
         assert all(line.available for line in chosen)

@@ -91,7 +91,15 @@ def test_inputs_beyond_a_backend(backends):
     assert backends.choose(None, "cuda", limit)() == "plain"
 
 
-OPS = ["selective_scan", "causal_conv1d", "cross_scan", "gated_conv3d", "encoded_sample"]
+OPS = [
+    "selective_scan",
+    "causal_conv1d",
+    "cross_scan",
+    "gated_conv3d",
+    "norm_linear",
+    "gated_linear",
+    "encoded_sample",
+]
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -36,7 +36,7 @@ class Workload:
         axes: What the numbers of a shape mean.
         shapes: Device type → shapes to be timed where none is asked for.
         inputs: Makes random inputs of a shape on a device. Tokens have the dtype, parameters are float32, as in the
-            mixers under autocast.
+            mixers under autocast; linear layers' and norms' have the tokens' dtype.
         output_elements: Elements of the output, which has the tokens' dtype.
         exponentials: What the definition takes in a forward pass: a decay for each state and step, or one for each
             element of an activation or an encoding. The softplus of the time steps, one for all states, is left out.
@@ -127,9 +127,9 @@ def _norm_linear_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) 
     tokens, channels, columns = shape
     return {
         "x": torch.randn(tokens, channels, dtype=dtype, device=device),
-        "norm_weight": torch.ones(channels, device=device),
-        "norm_bias": torch.zeros(channels, device=device),
-        "weight": torch.randn(columns, channels, device=device).to(dtype),
+        "norm_weight": torch.ones(channels, dtype=dtype, device=device),
+        "norm_bias": torch.zeros(channels, dtype=dtype, device=device),
+        "weight": torch.randn(columns, channels, dtype=dtype, device=device),
     }
 
 
@@ -137,7 +137,7 @@ def _gated_linear_inputs(shape: Shape, dtype: torch.dtype, device: torch.device)
     tokens, channels, columns = shape
     named = {name: torch.randn(tokens, channels, dtype=dtype, device=device) for name in ("x", "other", "gate")}
     named["residual"] = torch.randn(tokens, columns, dtype=dtype, device=device)
-    return named | {"weight": torch.randn(columns, channels, device=device).to(dtype)}
+    return named | {"weight": torch.randn(columns, channels, dtype=dtype, device=device)}
 
 
 # On CUDA: the mixers' tokens at 180x320 and in training, and the alignment's at 180x320, of the full network.
