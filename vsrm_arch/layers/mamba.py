@@ -48,9 +48,7 @@ def scan_parameters(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Ten
             weight = torch.cat((dt_weight @ x_weight[:rank], x_weight[rank:]))
         return F.linear(u, weight).tensor_split([len(dt_weight)], dim=-1)  # type: ignore[return-value]
     dt, rows = F.linear(u, x_weight).tensor_split([rank], dim=-1)
-    # For one channel a product of columns and rows takes a fraction of a matrix product's time.
-    delta = dt * dt_weight[:, 0].to(dt.dtype) if rank == 1 else F.linear(dt, dt_weight)
-    return delta, rows
+    return F.linear(dt, dt_weight), rows
 
 
 class SSMPath(nn.Module):
