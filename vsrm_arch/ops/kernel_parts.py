@@ -8,6 +8,7 @@ import triton.language as tl
 __all__ = [
     "LN2",
     "LOG2E",
+    "direction",
     "load_rows",
     "load_vector",
     "norm_rows",
@@ -24,7 +25,17 @@ LN2 = tl.constexpr(0.6931471805599453)
 
 
 @triton.jit
-def visited_tokens(visit, L, frame, FRAMES: tl.constexpr, REVERSE: tl.constexpr):
+def direction(batch, REVERSE: tl.constexpr):
+    """The sample that a program works on, which parameters are its own, and whether it visits the tokens backwards.
+
+    Samples of a second direction, if there is one, follow those of the first: ``batch`` of each.
+    """
+    b = tl.program_id(2)
+    return b.to(tl.int64), b // batch, b // batch + REVERSE
+
+
+@triton.jit
+def visited_tokens(visit, L, frame, FRAMES: tl.constexpr, backwards):
     """Where the tokens of some visits lie, ``t * frame + s`` for frame t and position s.
 
     Args:
@@ -32,13 +43,12 @@ def visited_tokens(visit, L, frame, FRAMES: tl.constexpr, REVERSE: tl.constexpr)
         L: Number of tokens.
         frame: Tokens a frame.
         FRAMES: All frames of a position are visited before the next position; 1 visits tokens as they lie.
-        REVERSE: Whether the visits begin at the end of that order.
+        backwards: 1 if the visits begin at the end of that order, else 0.
 
     Returns:
         Tokens, int64.
     """
-    if REVERSE:
-        visit = L - 1 - visit
+    visit += backwards * (L - 1 - 2 * visit)
     if FRAMES > 1:
         visit = (visit % FRAMES) * frame + visit // FRAMES
     return visit.to(tl.int64)

@@ -1,6 +1,6 @@
 """A causal depthwise convolution over tokens, in the direction and order of the scan that follows it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from vsrm_arch.ops.scan_order import ScanOrder, check_scan_order
 
 __all__ = ["BACKENDS", "causal_conv1d"]
 
-BACKENDS = Backends(
+BACKENDS: Backends[Any] = Backends(
     "causal_conv1d",
     [
         Backend("triton", fused.causal_conv1d_fused, triton.obstacle),
@@ -31,7 +31,7 @@ def causal_conv1d(
     weight: Tensor,
     bias: Tensor | None = None,
     activation: Literal["silu"] | None = "silu",
-    reverse: bool = False,
+    reverse: bool | Literal["both"] = False,
     scan_order: ScanOrder = "s2t",
     num_frames: int = 1,
     backend: Literal["causal_conv1d", "portable", "naive", "triton"] | None = None,
@@ -47,7 +47,8 @@ def causal_conv1d(
         weight: ``(E, K)``; the last tap weighs the token itself.
         bias: ``(E,)``.
         activation: "silu" or None.
-        reverse: Visit the tokens from the end of the order.
+        reverse: Visit the tokens from the end of the order. "both": weight and bias have a leading axis of two
+            directions, forwards and reverse, and so has the result; x is the same for both.
         scan_order: "s2t" or "t2s", as in :func:`vsrm_arch.ops.selective_scan.selective_scan`.
         num_frames: Frames in the sequence; only "t2s" needs it.
         backend: The implementation; by default ``VSRM_CAUSAL_CONV1D_BACKEND`` or the best one for the inputs.
@@ -64,9 +65,10 @@ def causal_conv1d(
         torch.Size([1, 12, 8])
     """
     check_dims("x", x, "B, L, E")
-    check_dims("weight", weight, "E, K")
-    check_shape("weight", weight, (x.shape[2], weight.shape[1]), "E, K")
-    check_shape("bias", bias, (x.shape[2],), "E")
+    axes, both = ("2, ", (2,)) if reverse == "both" else ("", ())
+    check_dims("weight", weight, axes + "E, K")
+    check_shape("weight", weight, (*both, x.shape[2], weight.shape[-1]), axes + "E, K")
+    check_shape("bias", bias, (*both, x.shape[2]), axes + "E")
     check_same_device(x, {"x": x, "weight": weight, "bias": bias})
     check_scan_order(x.shape[1], scan_order, num_frames)
     if activation not in ("silu", None):
@@ -78,4 +80,12 @@ def causal_conv1d(
 
     run = BACKENDS.choose(backend, x.device.type, limit)
     with torch.autocast(x.device.type, enabled=False):
-        return run(x, weight, bias, activation, reverse, scan_order, num_frames)
+        if reverse != "both" or run is fused.causal_conv1d_fused:
+            return run(x, weight, bias, activation, reverse, scan_order, num_frames)
+        biases = (None, None) if bias is None else bias.unbind()
+        return torch.stack(
+            [
+                run(x, weight[0], biases[0], activation, False, scan_order, num_frames),
+                run(x, weight[1], biases[1], activation, True, scan_order, num_frames),
+            ]
+        )

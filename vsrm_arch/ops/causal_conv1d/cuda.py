@@ -30,8 +30,8 @@ def limit(x: Tensor, weight: Tensor) -> str | None:
     """Why the package cannot take inputs (B, L, E) and weights (E, K), or None if it can."""
     if x.dtype == torch.float64:
         return "it knows no float64"
-    if not 2 <= weight.shape[1] <= 4:
-        return f"it takes 2 to 4 taps, not {weight.shape[1]}"
+    if not 2 <= weight.shape[-1] <= 4:
+        return f"it takes 2 to 4 taps, not {weight.shape[-1]}"
     if x.shape[2] % 8:
         return f"it takes channel-last tokens with a multiple of 8 channels, not {x.shape[2]}"
     if x.numel() > 2**31 - 1:

@@ -1,6 +1,6 @@
 """The fused causal convolution: one Triton kernel each way over channel-last tokens; saves its inputs only."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,48 +22,53 @@ def causal_conv1d_fused(
     weight: Tensor,
     bias: Tensor | None,
     activation: str | None,
-    reverse: bool,
+    reverse: bool | Literal["both"],
     scan_order: str,
     num_frames: int,
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.causal_conv1d.causal_conv1d`."""
     x = x if x.stride(2) == 1 else x.contiguous()
     frames = num_frames if scan_order == "t2s" else 1
-    return _forward(x, weight.contiguous(), bias, activation == "silu", reverse, frames)
+    if reverse == "both":
+        return _forward(x, weight.contiguous(), bias, activation == "silu", False, frames)
+    one_bias = None if bias is None else bias.unsqueeze(0)
+    return _forward(x, weight.contiguous().unsqueeze(0), one_bias, activation == "silu", reverse, frames).squeeze(0)
 
 
 def _launch(
     x: Tensor, weight: Tensor, silu: bool, reverse: bool, frames: int
-) -> tuple[tuple[int, int, int], tuple[int, int, int], dict[str, Any]]:
+) -> tuple[tuple[int, int, int], tuple[int, int, int, int], dict[str, Any]]:
     """The grid of (tiles, blocks of channels, batch), the sizes and the constants."""
     batch, length, channels = x.shape
     width = min(_CHANNELS, power_of_two_from(channels))
     constants = {
         "ROW": x.stride(1),
         "E": channels,
-        "K": weight.shape[1],
+        "K": weight.shape[2],
         "SILU": silu,
         "FRAMES": frames,
         "REVERSE": reverse,
         "T": _TILE,
         "CHANNELS": width,
     }
-    return (-(-length // _TILE), -(-channels // width), batch), (length, length // frames, x.stride(0)), constants
+    grid = (-(-length // _TILE), -(-channels // width), len(weight) * batch)
+    return grid, (length, length // frames, batch, x.stride(0)), constants
 
 
+# In both ops x is (B, L, E), and the parameters (G, E, K) and (G, E) are those of G directions.
 @torch.library.custom_op("vsrm::causal_conv1d", mutates_args=())
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool, frames: int) -> Tensor:
     from vsrm_arch.ops.causal_conv1d.kernels import forward_kernel
 
     grid, sizes, constants = _launch(x, weight, silu, reverse, frames)
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    out = x.new_empty(len(weight), *x.shape)
     forward_kernel[grid](x, weight, bias, out, *sizes, **constants)
     return out
 
 
 @_forward.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool, frames: int) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return x.new_empty(len(weight), *x.shape)
 
 
 @torch.library.custom_op("vsrm::causal_conv1d_backward", mutates_args=())
@@ -73,11 +78,13 @@ def _backward(
     from vsrm_arch.ops.causal_conv1d.kernels import backward_kernel
 
     grid, sizes, constants = _launch(x, weight, silu, reverse, frames)
-    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    grad_weight = weight.new_empty(len(x), grid[0], *weight.shape, dtype=torch.float32)
-    grad_bias = weight.new_empty(len(x), grid[0], len(weight), dtype=torch.float32)
+    directions, batch = len(weight), len(x)
+    grad_x = x.new_empty(directions, *x.shape)
+    grad_weight = weight.new_empty(directions, batch * grid[0], *weight.shape[1:], dtype=torch.float32)
+    grad_bias = weight.new_empty(directions, batch * grid[0], weight.shape[1], dtype=torch.float32)
     backward_kernel[grid](x, weight, bias, grad_out, grad_x, grad_weight, grad_bias, *sizes, **constants)
-    return grad_x, grad_weight.sum((0, 1)).to(weight.dtype), grad_bias.sum((0, 1)).to(weight.dtype)
+    grad_x = grad_x[0] if directions == 1 else grad_x.sum(0)
+    return grad_x, grad_weight.sum(1).to(weight.dtype), grad_bias.sum(1).to(weight.dtype)
 
 
 @_backward.register_fake
@@ -85,7 +92,7 @@ def _(
     grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool, frames: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return grad_x, torch.empty_like(weight), weight.new_empty(len(weight))
+    return grad_x, torch.empty_like(weight), weight.new_empty(weight.shape[:2])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

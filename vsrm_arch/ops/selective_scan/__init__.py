@@ -1,6 +1,6 @@
 """The selective scan of Mamba: a linear recurrence whose coefficients depend on the tokens."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from vsrm_arch.ops.selective_scan.portable import selective_scan_portable
 
 __all__ = ["BACKENDS", "selective_scan"]
 
-BACKENDS = Backends(
+BACKENDS: Backends[Any] = Backends(
     "selective_scan",
     [
         Backend("triton", fused.selective_scan_fused, triton.obstacle),
@@ -36,7 +36,7 @@ def selective_scan(
     z: Tensor | None = None,
     delta_bias: Tensor | None = None,
     delta_softplus: bool = True,
-    reverse: bool = False,
+    reverse: bool | Literal["both"] = False,
     scan_order: ScanOrder = "s2t",
     num_frames: int = 1,
     backend: Literal["mamba_ssm", "portable", "naive", "triton"] | None = None,
@@ -59,7 +59,8 @@ def selective_scan(
         z: Gate before its SiLU, ``(B, L, E)``.
         delta_bias: Added to the time steps, ``(E,)``.
         delta_softplus: Whether the time steps pass through a softplus.
-        reverse: Visit the tokens from the end of the order.
+        reverse: Visit the tokens from the end of the order. "both": all tensors have a leading axis of two directions
+            with tokens and parameters of their own, forwards and reverse, and so has the result.
         scan_order: Tokens lie in memory as ``t * S + s`` for frame t and position s, ``L = num_frames * S``. "s2t"
             visits them as they lie; "t2s" visits all frames of a position before the next position.
         num_frames: Frames in the sequence; only "t2s" needs it.
@@ -78,17 +79,19 @@ def selective_scan(
         >>> selective_scan(u, delta, A, B, C, scan_order="t2s", num_frames=3).shape
         torch.Size([1, 12, 8])
     """
-    check_dims("u", u, "B, L, E")
-    check_dims("A", A, "E, N")
-    batch, length, channels = u.shape
-    states = A.shape[1]
-    check_shape("A", A, (channels, states), "E, N")
+    axes, both = ("2, ", (2,)) if reverse == "both" else ("", ())
+    check_dims("u", u, axes + "B, L, E")
+    check_dims("A", A, axes + "E, N")
+    batch, length, channels = u.shape[-3:]
+    states = A.shape[-1]
+    check_shape("u", u, (*both, batch, length, channels), axes + "B, L, E")
+    check_shape("A", A, (*both, channels, states), axes + "E, N")
     for name, tokens in (("delta", delta), ("z", z)):
-        check_shape(name, tokens, (batch, length, channels), "B, L, E")
+        check_shape(name, tokens, (*both, batch, length, channels), axes + "B, L, E")
     for name, tokens in (("B", B), ("C", C)):
-        check_shape(name, tokens, (batch, length, states), "B, L, N")
+        check_shape(name, tokens, (*both, batch, length, states), axes + "B, L, N")
     for name, vector in (("D", D), ("delta_bias", delta_bias)):
-        check_shape(name, vector, (channels,), "E")
+        check_shape(name, vector, (*both, channels), axes + "E")
     check_same_device(u, {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias})
     check_scan_order(length, scan_order, num_frames)
 
@@ -97,5 +100,14 @@ def selective_scan(
         return limits[name](u, A) if name in limits else None
 
     run = BACKENDS.choose(backend, u.device.type, limit)
+    tensors = (u, delta, A, B, C, D, z, delta_bias)
     with torch.autocast(u.device.type, enabled=False):
-        return run(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse, scan_order, num_frames)
+        if reverse != "both" or run is fused.selective_scan_fused:
+            return run(*tensors, delta_softplus, reverse, scan_order, num_frames)
+        forwards, backwards = zip(*((None, None) if t is None else t.unbind() for t in tensors), strict=True)
+        return torch.stack(
+            [
+                run(*forwards, delta_softplus, False, scan_order, num_frames),
+                run(*backwards, delta_softplus, True, scan_order, num_frames),
+            ]
+        )

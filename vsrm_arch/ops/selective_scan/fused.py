@@ -5,7 +5,7 @@ once to find the state that each chunk leaves, then, with what all chunks before
 README.md beside this file counts bytes and operations.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,11 +23,11 @@ _MOST_STATES = 64
 
 
 def limit(u: Tensor, A: Tensor) -> str | None:
-    """Why the kernels cannot take inputs (B, L, E) with A (E, N), or None if they can."""
+    """Why the kernels cannot take tokens with E channels and A with N states, or None if they can."""
     if u.dtype == torch.float64:
         return "it knows no float64"
-    if A.shape[1] > _MOST_STATES:
-        return f"it takes at most {_MOST_STATES} states a channel, not {A.shape[1]}"
+    if A.shape[-1] > _MOST_STATES:
+        return f"it takes at most {_MOST_STATES} states a channel, not {A.shape[-1]}"
     return None
 
 
@@ -41,15 +41,21 @@ def selective_scan_fused(
     z: Tensor | None,
     delta_bias: Tensor | None,
     delta_softplus: bool,
-    reverse: bool,
+    reverse: bool | Literal["both"],
     scan_order: str,
     num_frames: int,
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.selective_scan.selective_scan`."""
-    u, delta, B, C = (t if t.stride(2) == 1 else t.contiguous() for t in (u, delta, B, C))
-    D, bias = (None if t is None else t.float().contiguous() for t in (D, delta_bias))
+    tokens = (t if t.stride(-1) == 1 else t.contiguous() for t in (u, delta, B, C))
+    # The kernels see a second direction as further samples with parameters of their own.
+    flat = (t.flatten(0, 1) if reverse == "both" else t for t in tokens)
+    A, D, bias = (None if t is None else t.float().contiguous() for t in (A, D, delta_bias))  # type: ignore[assignment]
     frames = num_frames if scan_order == "t2s" else 1
-    out, _ = _forward(u, delta, A.float().contiguous(), B, C, D, bias, delta_softplus, reverse, frames)
+    u_rows, delta_rows, B_rows, C_rows = flat
+    if reverse != "both":
+        A, D, bias = (None if t is None else t.unsqueeze(0) for t in (A, D, bias))  # type: ignore[assignment]
+    out, _ = _forward(u_rows, delta_rows, A, B_rows, C_rows, D, bias, delta_softplus, reverse is True, frames)
+    out = out.view(u.shape)
     return out if z is None else (out.float() * torch.nn.functional.silu(z.float())).to(u.dtype)
 
 
@@ -59,14 +65,16 @@ class _Launch:
     def __init__(
         self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool, reverse: bool, frames: int
     ) -> None:
-        (batch, length, channels), states = u.shape, A.shape[1]
+        (batch, length, channels), (directions, _, states) = u.shape, A.shape
+        self.directions, self.samples = directions, batch // directions
         self.width = min(_CHANNELS, max(16, power_of_two_from(channels)))
         blocks = -(-channels // self.width)
         chunk = power_of_two_to(length * blocks * batch // _PROGRAMS)
         self.chunk = min(max(chunk, _SHORTEST_CHUNK), _LONGEST_CHUNK)
         self.chunks = -(-length // self.chunk)
         self.grid = (self.chunks, blocks, batch)
-        self.sizes = (length, length // frames, self.chunk, u.stride(0), delta.stride(0), B.stride(0), C.stride(0))
+        strides = (u.stride(0), delta.stride(0), B.stride(0), C.stride(0))
+        self.sizes = (length, length // frames, self.chunk, self.samples, *strides)
         self.constants = {
             "U_ROW": u.stride(1),
             "DELTA_ROW": delta.stride(1),
@@ -91,8 +99,12 @@ class _Launch:
         constants = {"E": channels, "N": count, "T": _CARRY_TILE, "CHANNELS": self.width, "num_warps": _CARRY_WARPS}
         carried = torch.empty_like(added)
         grid = (count, self.grid[1], batch)
-        carry_kernel[grid](A, added, durations, carried, chunks, BACKWARD=backward, **constants)
+        carry_kernel[grid](A, added, durations, carried, chunks, self.samples, BACKWARD=backward, **constants)
         return carried
+
+    def sum(self, summands: Tensor) -> Tensor:
+        """Of what samples and chunks ``(B, K, ...)`` add to a direction's parameters, ``(G, ...)``."""
+        return summands.unflatten(0, (self.directions, self.samples)).sum((1, 2))
 
 
 @torch.library.custom_op("vsrm::selective_scan", mutates_args=())
@@ -108,7 +120,10 @@ def _forward(
     reverse: bool,
     frames: int,
 ) -> tuple[Tensor, Tensor]:
-    """The output, and the state before each chunk ``(B, K, N, E)``."""
+    """The output, and the state before each chunk ``(B, K, N, E)``.
+
+    A is ``(G, E, N)``, D and the bias are ``(G, E)``: the first ``B / G`` samples are of the first direction.
+    """
     from vsrm_arch.ops.selective_scan.kernels import scan_kernel
 
     launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
@@ -122,7 +137,7 @@ def _forward(
 
 def _outputs(u: Tensor, A: Tensor, launch: _Launch) -> tuple[Tensor, Tensor, Tensor]:
     batch, _, channels = u.shape
-    states = A.new_empty(batch, launch.chunks, A.shape[1], channels)
+    states = A.new_empty(batch, launch.chunks, A.shape[2], channels)
     durations = A.new_empty(batch, launch.chunks, channels)
     return torch.empty_like(u, memory_format=torch.contiguous_format), states, durations
 
@@ -163,7 +178,7 @@ def _backward(
 
     launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
     batch, length, channels = u.shape
-    tile_states = A.new_empty(batch, -(-length // TILE.value), A.shape[1], channels)
+    tile_states = A.new_empty(batch, -(-length // TILE.value), A.shape[2], channels)
     sensitivities, durations = torch.empty_like(states), A.new_empty(batch, launch.chunks, channels)
     results = (states, durations, tile_states, sensitivities)
     sensitivity_kernel[launch.grid](u, delta, A, B, C, bias, grad_out, *results, *launch.sizes, **launch.constants)
@@ -172,7 +187,7 @@ def _backward(
     grad_u, grad_delta = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
     grad_A = torch.empty_like(states)
     grad_D, grad_bias = (A.new_empty(batch, launch.chunks, channels) for _ in range(2))
-    grad_B, grad_C = (A.new_empty(launch.grid[1], batch, length, A.shape[1]) for _ in range(2))
+    grad_B, grad_C = (A.new_empty(launch.grid[1], batch, length, A.shape[2]) for _ in range(2))
     results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias)  # type: ignore[assignment]
     precision = "tf32x3" if u.dtype == torch.float32 else "tf32"
     inputs = (u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states)
@@ -180,11 +195,11 @@ def _backward(
     return (
         grad_u,
         grad_delta,
-        grad_A.sum((0, 1)).t().contiguous(),
+        launch.sum(grad_A).mT.contiguous(),
         grad_B.sum(0).to(B.dtype),
         grad_C.sum(0).to(C.dtype),
-        grad_D.sum((0, 1)),
-        grad_bias.sum((0, 1)),
+        launch.sum(grad_D),
+        launch.sum(grad_bias),
     )
 
 
@@ -207,7 +222,7 @@ def _(
     rows = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (B, C))
     grad_u, grad_delta = tokens
     grad_B, grad_C = rows
-    return grad_u, grad_delta, torch.empty_like(A), grad_B, grad_C, A.new_empty(len(A)), A.new_empty(len(A))
+    return grad_u, grad_delta, torch.empty_like(A), grad_B, grad_C, A.new_empty(A.shape[:2]), A.new_empty(A.shape[:2])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

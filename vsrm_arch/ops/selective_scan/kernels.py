@@ -8,7 +8,7 @@ value moves between threads but the rows of B and C. While a tile of a few token
 import triton
 import triton.language as tl
 
-from vsrm_arch.ops.kernel_parts import LN2, LOG2E, load_vector, softplus, visited_tokens
+from vsrm_arch.ops.kernel_parts import LN2, LOG2E, direction, load_vector, softplus, visited_tokens
 
 __all__ = ["TILE", "carry_kernel", "gradients_kernel", "scan_kernel", "sensitivity_kernel"]
 
@@ -31,7 +31,7 @@ def _after_step(h, x, step, B_row, A2):
 
 @triton.jit
 def _tile(
-    pointers, rows: tl.constexpr, T: tl.constexpr, start, last, L, frame, FRAMES: tl.constexpr, REVERSE: tl.constexpr
+    pointers, rows: tl.constexpr, T: tl.constexpr, start, last, L, frame, FRAMES: tl.constexpr, backwards
 ):  # fmt: skip
     """The rows of T visits, in the order of their visits: of each those of all pointers.
 
@@ -40,7 +40,7 @@ def _tile(
     """
     tile = ()
     for t in tl.static_range(T):
-        token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, REVERSE)
+        token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)
         for i in tl.static_range(len(rows)):
             tile = tile + (tl.load(pointers[2 * i] + token * rows[i], mask=pointers[2 * i + 1], other=0.0),)
     return tile
@@ -62,7 +62,7 @@ def _steps(tile, rows: tl.constexpr, T: tl.constexpr, shift, start, last, SOFTPL
 
 @triton.jit
 def scan_kernel(
-    u, delta, A, B, C, D, bias, states, durations, out, L, frame, chunk, u_batch, delta_batch, B_batch, C_batch,
+    u, delta, A, B, C, D, bias, states, durations, out, L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
     OUTPUTS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
@@ -72,12 +72,13 @@ def scan_kernel(
     First from zero: leaves the state after the chunk in ``states`` (B, K, N, E) and its time in ``durations`` (B, K,
     E). Then, OUTPUTS, from ``states``, which now stand before the chunks: writes ``out`` (B, L, E).
     """
-    c, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    c = tl.program_id(0)
+    b, g, backwards = direction(batch, REVERSE)
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = e < E, n < N
     is_cell = is_state[:, None] & is_channel[None, :]
-    A2 = _rates(A, e, n, is_channel, is_state, N)
-    shift, skip = load_vector(bias, e, is_channel), load_vector(D, e, is_channel)
+    A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
+    shift, skip = load_vector(bias, g * E + e, is_channel), load_vector(D, g * E + e, is_channel)
 
     of_chunk = (b * tl.num_programs(0) + c) * N * E + n[:, None] * E + e[None, :]
     h = tl.zeros((STATES, CHANNELS), tl.float32)
@@ -90,17 +91,17 @@ def scan_kernel(
     rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW, C_ROW) if OUTPUTS else (U_ROW, DELTA_ROW, B_ROW)
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
     pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
-    tile = _tile(pointers, rows, _FORWARD_TILE, first, last, L, frame, FRAMES, REVERSE)
+    tile = _tile(pointers, rows, _FORWARD_TILE, first, last, L, frame, FRAMES, backwards)
     for i in range(tl.cdiv(last + 1 - first, _FORWARD_TILE)):
         start, now = first + i * _FORWARD_TILE, tile
-        tile = _tile(pointers, rows, _FORWARD_TILE, start + _FORWARD_TILE, last, L, frame, FRAMES, REVERSE)
+        tile = _tile(pointers, rows, _FORWARD_TILE, start + _FORWARD_TILE, last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, _FORWARD_TILE, shift, start, last, SOFTPLUS)
         for t in tl.static_range(_FORWARD_TILE):
             x, step = tokens[3 * t], tokens[3 * t + 2]
             h = _after_step(h, x, step, now[t * len(rows) + 2].to(tl.float32), A2)
             if OUTPUTS:
                 y = tl.sum(h * now[t * len(rows) + 3].to(tl.float32)[:, None], axis=0) + skip * x
-                token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, REVERSE)
+                token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)
                 mask = e < tl.where(start + t <= last, E, 0)
                 tl.store(out + (b * L + token) * E + e, y.to(out.dtype.element_ty), mask=mask)
             else:
@@ -118,14 +119,15 @@ def _two_steps(first_decay, first_added, second_decay, second_added):
 
 @triton.jit
 def carry_kernel(
-    A, added, durations, carried, K,
+    A, added, durations, carried, K, batch,
     E: tl.constexpr, N: tl.constexpr, BACKWARD: tl.constexpr, T: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """From what each chunk adds to what stands before it (BACKWARD: after it), ``(B, K, N, E)``."""
-    n, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    n = tl.program_id(0)
+    b, g, _ = direction(batch, False)
     e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = e < E
-    A2 = tl.load(A + e * N + n, mask=is_channel, other=0.0) * LOG2E
+    A2 = tl.load(A + (g * E + e) * N + n, mask=is_channel, other=0.0) * LOG2E
     is_last = (tl.arange(0, T) == T - 1)[:, None]
     h = tl.zeros((CHANNELS,), tl.float32)
     for start in range(0, K, T):
@@ -157,7 +159,7 @@ def _sum_over_channels(summands, N: tl.constexpr, CHANNELS: tl.constexpr, PRECIS
 @triton.jit
 def sensitivity_kernel(
     u, delta, A, B, C, bias, grad_out, states, durations, tile_states, sensitivities,
-    L, frame, chunk, u_batch, delta_batch, B_batch, C_batch,
+    L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
     STATES: tl.constexpr, CHANNELS: tl.constexpr,
@@ -167,12 +169,13 @@ def sensitivity_kernel(
     Writes the gradient of the chunk's outputs by that state to ``sensitivities`` (B, K, N, E), its time to
     ``durations``, and the state before each tile to ``tile_states`` (B, L / TILE, N, E).
     """
-    c, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    c = tl.program_id(0)
+    b, g, backwards = direction(batch, REVERSE)
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = e < E, n < N
     is_cell = is_state[:, None] & is_channel[None, :]
-    A2 = _rates(A, e, n, is_channel, is_state, N)
-    shift = load_vector(bias, e, is_channel)
+    A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
+    shift = load_vector(bias, g * E + e, is_channel)
 
     cell = n[:, None] * E + e[None, :]
     of_chunk = (b * tl.num_programs(0) + c) * N * E + cell
@@ -186,10 +189,10 @@ def sensitivity_kernel(
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
     pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
     pointers = pointers + (grad_out + b * L * E + e, is_channel)
-    tile = _tile(pointers, rows, TILE, first, last, L, frame, FRAMES, REVERSE)
+    tile = _tile(pointers, rows, TILE, first, last, L, frame, FRAMES, backwards)
     for i in range(tl.cdiv(last + 1 - first, TILE)):
         start, now = first + i * TILE, tile
-        tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, REVERSE)
+        tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
         of_tile = (b * tl.cdiv(L, TILE) + start // TILE) * N * E + cell
         tl.store(tile_states + of_tile, h, mask=is_cell)
@@ -209,7 +212,7 @@ def sensitivity_kernel(
 def gradients_kernel(
     u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states,
     grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias,
-    one, L, frame, chunk, u_batch, delta_batch, B_batch, C_batch,
+    one, L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
     PRECISION: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
@@ -219,12 +222,13 @@ def gradients_kernel(
     The gradients of A, D and the bias come as one summand a chunk (B, K, ...), those of B and C as one summand a block
     of channels (blocks, B, L, N).
     """
-    c, block, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    c, block = tl.program_id(0), tl.program_id(1)
+    b, g, backwards = direction(batch, REVERSE)
     e, n = block * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = e < E, n < N
     is_cell = is_state[:, None] & is_channel[None, :]
-    A2 = _rates(A, e, n, is_channel, is_state, N)
-    shift, skip = load_vector(bias, e, is_channel), load_vector(D, e, is_channel)
+    A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
+    shift, skip = load_vector(bias, g * E + e, is_channel), load_vector(D, g * E + e, is_channel)
 
     cell = n[:, None] * E + e[None, :]
     of_chunk = b * tl.num_programs(0) + c
@@ -241,12 +245,12 @@ def gradients_kernel(
     pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
     pointers = pointers + (grad_out + b * L * E + e, is_channel)
     tiles = tl.cdiv(last + 1 - first, TILE)
-    tile = _tile(pointers, rows, TILE, first + (tiles - 1) * TILE, last, L, frame, FRAMES, REVERSE)
+    tile = _tile(pointers, rows, TILE, first + (tiles - 1) * TILE, last, L, frame, FRAMES, backwards)
     of_tile = (b * tl.cdiv(L, TILE) + first // TILE + tiles - 1) * N * E + cell
     next_h = tl.load(tile_states + of_tile, mask=is_cell, other=0.0)
     for i in range(tiles):
         start, now, h = first + (tiles - 1 - i) * TILE, tile, next_h
-        tile = _tile(pointers, rows, TILE, tl.maximum(start - TILE, first), last, L, frame, FRAMES, REVERSE)
+        tile = _tile(pointers, rows, TILE, tl.maximum(start - TILE, first), last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
         # Forwards again, keeping the state before each token.
         before, of_C = (), ()
@@ -254,7 +258,7 @@ def gradients_kernel(
             before = before + (h,)
             h = _after_step(h, tokens[3 * t], tokens[3 * t + 2], now[5 * t + 2].to(tl.float32), A2)
             of_C = of_C + (h * tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)[None, :],)
-        token = visited_tokens(start + row // STATES, L, frame, FRAMES, REVERSE)
+        token = visited_tokens(start + row // STATES, L, frame, FRAMES, backwards)
         summand = (((block * tl.num_programs(2) + b) * L + token) * N + row % STATES)[:, None] + 0 * column[None, :]
         is_summand = (start + row // STATES <= last) & (row % STATES < N)
         is_summand = is_summand[:, None] & (column == 0)[None, :]
@@ -276,7 +280,7 @@ def gradients_kernel(
                 grad_raw *= tl.sigmoid(raw)
             mask = e < tl.where(start + t <= last, E, 0)
             grad_raw = tl.where(mask, grad_raw, 0.0)
-            cells = (b * L + visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, REVERSE)) * E + e
+            cells = (b * L + visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)) * E + e
             tl.store(grad_delta + cells, grad_raw.to(grad_delta.dtype.element_ty), mask=mask)
             grad_x = grad_entering * step + skip * grad
             tl.store(grad_u + cells, grad_x.to(grad_u.dtype.element_ty), mask=mask)

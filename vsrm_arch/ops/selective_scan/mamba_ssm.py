@@ -41,12 +41,12 @@ def limit(u: Tensor, A: Tensor) -> str | None:
     """Why the extension cannot take inputs (B, L, E) with A (E, N), or None if it can."""
     if u.dtype == torch.float64:
         return "it knows no float64"
-    if u.shape[2] > _MOST_CHANNELS:
-        return f"it takes at most {_MOST_CHANNELS} channels, not {u.shape[2]}: pixels belong in the batch axis"
+    if u.shape[-1] > _MOST_CHANNELS:
+        return f"it takes at most {_MOST_CHANNELS} channels, not {u.shape[-1]}: pixels belong in the batch axis"
     if u.numel() > _MOST_ELEMENTS:
         return f"it takes at most {_MOST_ELEMENTS} elements (32-bit offsets), not {u.numel()}: split the sequence"
-    if A.shape[1] > _MOST_STATES:
-        return f"it takes at most {_MOST_STATES} states a channel, not {A.shape[1]}"
+    if A.shape[-1] > _MOST_STATES:
+        return f"it takes at most {_MOST_STATES} states a channel, not {A.shape[-1]}"
     return None
 
 
