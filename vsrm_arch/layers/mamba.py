@@ -1,6 +1,8 @@
 """The two Mamba mixers of VSRM: spatial-to-temporal (eq. 4) and temporal-to-spatial (eq. 5)."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +10,12 @@ from torch import Tensor, nn
 
 from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.gated_linear import gated_linear
+from vsrm_arch.ops.matrices import working_dtype
 from vsrm_arch.ops.norm_linear import norm_linear
 from vsrm_arch.ops.scan_order import ScanOrder
 from vsrm_arch.ops.selective_scan import selective_scan
 
-__all__ = ["S2TMamba", "SSMPath", "T2SMamba", "init_dt_proj", "s4d_real_init", "scan_parameters"]
+__all__ = ["S2TMamba", "SSMPath", "T2SMamba", "init_dt_proj", "run_paths", "s4d_real_init", "scan_parameters"]
 
 
 def s4d_real_init(dim: int, d_state: int) -> nn.Parameter:
@@ -34,82 +37,81 @@ def scan_parameters(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Ten
     """What a scan takes from its own input (eq. 3): ``[dt, rows] = W_x u``, ``delta = W_dt dt``.
 
     Args:
-        u: ``(..., E)``.
+        u: ``(..., E)``, or ``(2, ..., E)`` of two directions with a W_dt each.
         x_weight: W_x, ``(R + S, E)``.
-        dt_weight: W_dt, ``(E, R)``.
+        dt_weight: W_dt, ``(E, R)``, or ``(2, E, R)``.
 
     Returns:
         delta, ``(..., E)``, before its bias and softplus, and the rows, ``(..., S)``: B and C of a mixer.
     """
-    rank = dt_weight.shape[1]
+    channels, rank = dt_weight.shape[-2:]
     if u.is_cuda:
         # Multiplied out: more arithmetic, but one product of even sizes in place of two that stride through memory.
         with torch.autocast("cuda", enabled=False):
-            weight = torch.cat((dt_weight @ x_weight[:rank], x_weight[rank:]))
-        return F.linear(u, weight).tensor_split([len(dt_weight)], dim=-1)  # type: ignore[return-value]
+            rows = x_weight[rank:].expand(*dt_weight.shape[:-2], -1, -1)
+            weight = torch.cat((dt_weight @ x_weight[:rank], rows), dim=-2)
+        if dt_weight.dim() == 2:
+            projected = F.linear(u, weight)
+        else:
+            projected = torch.bmm(u.flatten(1, -2), weight.to(working_dtype(u)).mT).unflatten(1, u.shape[1:-1])
+        return projected.tensor_split([channels], dim=-1)  # type: ignore[return-value]
     dt, rows = F.linear(u, x_weight).tensor_split([rank], dim=-1)
-    return F.linear(dt, dt_weight), rows
+    if dt_weight.dim() == 2:
+        return F.linear(dt, dt_weight), rows
+    return torch.stack([F.linear(part, weight) for part, weight in zip(dt, dt_weight, strict=True)]), rows
 
 
 class SSMPath(nn.Module):
-    """One direction of a mixer, ``SSM(Conv1d(x))`` in eq. 4b, 4c and 5b, with its own conv1d, Δ projection, A and D.
+    """The parameters of one direction of a mixer, ``SSM(Conv1d(x))`` in eq. 4b, 4c and 5b: conv1d, Δ projection, A, D.
 
     Args:
         inner_dim: E, the channels of the state space model.
         d_state: N, states a channel.
         d_conv: Taps of the causal convolution along the sequence.
         dt_rank: Channels from which Δ is projected.
-        scan_order: "s2t" visits a frame's pixels, then the next frame; "t2s" a pixel's frames, then the next pixel.
-        reverse: Whether to visit the tokens from the end.
     """
 
-    def __init__(
-        self, inner_dim: int, d_state: int, d_conv: int, dt_rank: int, scan_order: ScanOrder, reverse: bool
-    ) -> None:
+    def __init__(self, inner_dim: int, d_state: int, d_conv: int, dt_rank: int) -> None:
         super().__init__()
-        self.scan_order = scan_order
-        self.reverse = reverse
         self.conv1d = nn.Conv1d(inner_dim, inner_dim, d_conv, groups=inner_dim)
         self.dt_proj = nn.Linear(dt_rank, inner_dim)
         self.A_log = s4d_real_init(inner_dim, d_state)
         self.D = nn.Parameter(torch.ones(inner_dim))
         init_dt_proj(self.dt_proj)
 
-    def forward(self, x: Tensor, x_proj: nn.Linear, num_frames: int) -> Tensor:
-        """Runs the convolution and the scan.
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Weight and bias of the convolution, weight and bias of the Δ projection, log(-A), D."""
+        conv1d, dt_proj = self.conv1d, self.dt_proj
+        assert conv1d.bias is not None
+        return conv1d.weight.squeeze(1), conv1d.bias, dt_proj.weight, dt_proj.bias, self.A_log.float(), self.D
 
-        Args:
-            x: ``(B, L, E)``, tokens as they lie: index t·H·W + h·W + w.
-            x_proj: The projection E → dt_rank + 2N, shared by both directions.
-            num_frames: T.
 
-        Returns:
-            ``(B, L, E)``, tokens in the same places.
-        """
-        u = causal_conv1d(
-            x,
-            self.conv1d.weight.squeeze(1),
-            self.conv1d.bias,
-            activation="silu",
-            reverse=self.reverse,
-            scan_order=self.scan_order,
-            num_frames=num_frames,
-        )
-        delta, rows = scan_parameters(u, x_proj.weight, self.dt_proj.weight)
-        B, C = rows.chunk(2, dim=-1)
-        return selective_scan(
-            u,
-            delta,
-            -torch.exp(self.A_log.float()),
-            B,
-            C,
-            self.D,
-            delta_bias=self.dt_proj.bias,
-            delta_softplus=True,
-            reverse=self.reverse,
-            scan_order=self.scan_order,
-            num_frames=num_frames,
-        )
+def run_paths(
+    paths: Sequence[SSMPath], x: Tensor, x_proj: nn.Linear, scan_order: ScanOrder, num_frames: int
+) -> tuple[Tensor, ...]:
+    """Runs the convolution and the scan of one path forwards, or of two paths forwards and in reverse, at once.
+
+    Args:
+        paths: One or two.
+        x: ``(B, L, E)``, tokens as they lie: index t·H·W + h·W + w.
+        x_proj: The projection E → dt_rank + 2N, shared by both directions.
+        scan_order: "s2t" visits a frame's pixels, then the next frame; "t2s" a pixel's frames, then the next pixel.
+        num_frames: T.
+
+    Returns:
+        ``(B, L, E)`` for each path, tokens in the same places.
+    """
+    tensors = [path.tensors() for path in paths]
+    both = len(paths) > 1
+    stacked = [torch.stack(pair) for pair in zip(*tensors, strict=True)] if both else tensors[0]
+    weight, bias, dt_weight, dt_bias, A_log, D = stacked
+    order: dict[str, Any] = {"scan_order": scan_order, "num_frames": num_frames}
+    order["reverse"] = "both" if both else False
+    u = causal_conv1d(x, weight, bias, activation="silu", **order)
+    delta, rows = scan_parameters(u, x_proj.weight, dt_weight)
+    B, C = rows.chunk(2, dim=-1)
+    y = selective_scan(u, delta, -torch.exp(A_log), B, C, D, delta_bias=dt_bias, delta_softplus=True, **order)
+    return y.unbind() if both else (y,)
 
 
 class _Mamba(nn.Module):
@@ -123,10 +125,8 @@ class _Mamba(nn.Module):
         dt_rank = math.ceil(dim / 16)
         self.in_proj = nn.Linear(dim, 2 * inner_dim, bias=False)
         self.x_proj = nn.Linear(inner_dim, dt_rank + 2 * d_state, bias=False)
-        self.forward_ssm = SSMPath(inner_dim, d_state, d_conv, dt_rank, self.scan_order, reverse=False)
-        self.backward_ssm = (
-            SSMPath(inner_dim, d_state, d_conv, dt_rank, self.scan_order, reverse=True) if bidirectional else None
-        )
+        self.forward_ssm = SSMPath(inner_dim, d_state, d_conv, dt_rank)
+        self.backward_ssm = SSMPath(inner_dim, d_state, d_conv, dt_rank) if bidirectional else None
         self.out_proj = nn.Linear(inner_dim, dim, bias=False)
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
@@ -146,11 +146,13 @@ class _Mamba(nn.Module):
         else:
             projected = norm_linear(x_in, norm.weight, norm.bias, self.in_proj.weight, eps=norm.eps)
         tokens, z = projected.chunk(2, dim=-1)  # [B, L, E] each
-        y1 = self.forward_ssm(tokens, self.x_proj, num_frames)
-        y2 = None if self.backward_ssm is None else self.backward_ssm(tokens, self.x_proj, num_frames)
+        paths = [path for path in (self.forward_ssm, self.backward_ssm) if path is not None]
+        y1, *y2 = run_paths(paths, tokens, self.x_proj, self.scan_order, num_frames)
         # y1 ⊙ z + y2 ⊙ z with one multiplication less.
         residual = None if norm is None else x_in
-        return gated_linear(y1, self.out_proj.weight, None, residual, other=y2, gate=z).reshape(x.shape)
+        return gated_linear(y1, self.out_proj.weight, None, residual, other=y2[0] if y2 else None, gate=z).reshape(
+            x.shape
+        )
 
 
 class S2TMamba(_Mamba):
