@@ -94,6 +94,8 @@ def test_the_same_numbers_again(kernel_device):
 def test_as_an_op_of_pytorch(kernel_device):
     inputs = scan_inputs(1, 9, 16, 4, dtype=torch.float32, device=kernel_device, without=("z",))
     del inputs["z"]
+    for name in ("A", "D", "delta_bias"):
+        inputs[name] = inputs[name].unsqueeze(0)  # of one direction
     tensors = [t.requires_grad_() for t in inputs.values()]
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.vsrm.selective_scan, (*tensors, True, False, 1), test_utils=tests)

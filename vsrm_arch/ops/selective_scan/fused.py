@@ -17,8 +17,10 @@ __all__ = ["limit", "selective_scan_fused"]
 _CHANNELS = 32  # a program's, one a thread
 _CARRY_TILE, _CARRY_WARPS = 64, 4
 # As many programs as keep a large card busy; chunks are not cut shorter or made longer than this.
-_PROGRAMS = 4096
-_SHORTEST_CHUNK, _LONGEST_CHUNK = 32, 1024
+_PROGRAMS = 8192
+_SHORTEST_CHUNK, _LONGEST_CHUNK = 64, 1024
+# In which precision the backward pass sums over channels, and how many registers leave room for a third program.
+_SUMS = {torch.bfloat16: ("bf16", 168), torch.float16: ("tf32", None), torch.float32: ("tf32x3", None)}
 _MOST_STATES = 64
 
 
@@ -178,7 +180,9 @@ def _backward(
 
     launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
     batch, length, channels = u.shape
-    tile_states = A.new_empty(batch, -(-length // TILE.value), A.shape[2], channels)
+    # What is kept for the backward pass has the precision of the tokens.
+    kept = torch.bfloat16 if u.dtype == torch.bfloat16 else torch.float32
+    tile_states = A.new_empty(batch, -(-length // TILE.value), A.shape[2], channels, dtype=kept)
     sensitivities, durations = torch.empty_like(states), A.new_empty(batch, launch.chunks, channels)
     results = (states, durations, tile_states, sensitivities)
     sensitivity_kernel[launch.grid](u, delta, A, B, C, bias, grad_out, *results, *launch.sizes, **launch.constants)
@@ -189,9 +193,10 @@ def _backward(
     grad_D, grad_bias = (A.new_empty(batch, launch.chunks, channels) for _ in range(2))
     grad_B, grad_C = (A.new_empty(launch.grid[1], batch, length, A.shape[2]) for _ in range(2))
     results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias)  # type: ignore[assignment]
-    precision = "tf32x3" if u.dtype == torch.float32 else "tf32"
+    precision, registers = _SUMS[u.dtype]
     inputs = (u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states)
-    gradients_kernel[launch.grid](*inputs, *results, 1.0, *launch.sizes, **launch.constants, PRECISION=precision)
+    constants = {**launch.constants, "PRECISION": precision, "maxnreg": registers}
+    gradients_kernel[launch.grid](*inputs, *results, *launch.sizes, **constants)
     return (
         grad_u,
         grad_delta,

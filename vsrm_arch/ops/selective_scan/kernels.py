@@ -8,19 +8,38 @@ value moves between threads but the rows of B and C. While a tile of a few token
 import triton
 import triton.language as tl
 
-from vsrm_arch.ops.kernel_parts import LN2, LOG2E, direction, load_vector, softplus, visited_tokens
+from vsrm_arch.ops.kernel_parts import LN2, LOG2E, direction, load_vector, product, softplus, visited_tokens
 
 __all__ = ["TILE", "carry_kernel", "gradients_kernel", "scan_kernel", "sensitivity_kernel"]
 
-TILE = tl.constexpr(4)  # visits of which the backward pass holds rows and states at once
-_FORWARD_TILE = tl.constexpr(2)  # more would take registers from other programs
+TILE = tl.constexpr(2)  # visits that are worked on at once; more would take registers from other programs
+
+
+@triton.jit
+def _inside(index, size: tl.constexpr, block: tl.constexpr):
+    """Whether an element is there; the compiler sees that all of them are where blocks divide the size."""
+    if size % block == 0:
+        return tl.full(index.shape, 1, tl.int1)
+    else:
+        return index < size
+
+
+@triton.jit
+def _cells(pointer, offsets):
+    """Addresses of ``(STATES, CHANNELS)``, of which a thread is to take those of one channel.
+
+    For the sake of wider loads the compiler would have it take several neighbours, and then values would move between
+    threads at every token. So it is told that no address is aligned to more than an element.
+    """
+    size: tl.constexpr = pointer.dtype.element_ty.primitive_bitwidth // 8
+    return tl.multiple_of(tl.max_contiguous(pointer + offsets, (1, 32)), (size, size))
 
 
 @triton.jit
 def _rates(A, e, n, is_channel, is_state, N: tl.constexpr):
     """A times log2(e), ``(STATES, CHANNELS)``."""
     is_cell = is_state[:, None] & is_channel[None, :]
-    return tl.load(A + e[None, :] * N + n[:, None], mask=is_cell, other=0.0) * LOG2E
+    return tl.load(_cells(A, e[None, :] * N + n[:, None]), mask=is_cell, other=0.0) * LOG2E
 
 
 @triton.jit
@@ -75,7 +94,7 @@ def scan_kernel(
     c = tl.program_id(0)
     b, g, backwards = direction(batch, REVERSE)
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
-    is_channel, is_state = e < E, n < N
+    is_channel, is_state = _inside(e, E, CHANNELS), _inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
     A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
     shift, skip = load_vector(bias, g * E + e, is_channel), load_vector(D, g * E + e, is_channel)
@@ -83,7 +102,7 @@ def scan_kernel(
     of_chunk = (b * tl.num_programs(0) + c) * N * E + n[:, None] * E + e[None, :]
     h = tl.zeros((STATES, CHANNELS), tl.float32)
     if OUTPUTS:
-        h = tl.load(states + of_chunk, mask=is_cell, other=0.0)
+        h = tl.load(_cells(states, of_chunk), mask=is_cell, other=0.0)
     duration = tl.zeros((CHANNELS,), tl.float32)
     first = c * chunk
     last = tl.minimum(first + chunk, L) - 1
@@ -91,12 +110,12 @@ def scan_kernel(
     rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW, C_ROW) if OUTPUTS else (U_ROW, DELTA_ROW, B_ROW)
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
     pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
-    tile = _tile(pointers, rows, _FORWARD_TILE, first, last, L, frame, FRAMES, backwards)
-    for i in range(tl.cdiv(last + 1 - first, _FORWARD_TILE)):
-        start, now = first + i * _FORWARD_TILE, tile
-        tile = _tile(pointers, rows, _FORWARD_TILE, start + _FORWARD_TILE, last, L, frame, FRAMES, backwards)
-        tokens = _steps(now, rows, _FORWARD_TILE, shift, start, last, SOFTPLUS)
-        for t in tl.static_range(_FORWARD_TILE):
+    tile = _tile(pointers, rows, TILE, first, last, L, frame, FRAMES, backwards)
+    for i in range(tl.cdiv(last + 1 - first, TILE)):
+        start, now = first + i * TILE, tile
+        tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, backwards)
+        tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
+        for t in tl.static_range(TILE):
             x, step = tokens[3 * t], tokens[3 * t + 2]
             h = _after_step(h, x, step, now[t * len(rows) + 2].to(tl.float32), A2)
             if OUTPUTS:
@@ -107,7 +126,7 @@ def scan_kernel(
             else:
                 duration += step
     if not OUTPUTS:
-        tl.store(states + of_chunk, h, mask=is_cell)
+        tl.store(_cells(states, of_chunk), h, mask=is_cell)
         tl.store(durations + (b * tl.num_programs(0) + c) * E + e, duration, mask=is_channel)
 
 
@@ -146,14 +165,17 @@ def carry_kernel(
 
 
 @triton.jit
-def _sum_over_channels(summands, N: tl.constexpr, CHANNELS: tl.constexpr, PRECISION: tl.constexpr):
-    """The sums of four ``(N, CHANNELS)``: a product with ones, ``(4 N, 16)`` with 16 equal columns.
+def _store_sums(pointer, cells, mask, PRECISION: tl.constexpr, CHANNELS: tl.constexpr):
+    """Stores the sums of ``(STATES, CHANNELS)`` over the channels.
 
-    It takes fewer instructions than exchanges between threads.
+    A matrix product with ones, whose 16 columns are equal, takes fewer instructions than exchanges between threads.
     """
-    stacked = tl.join(tl.join(summands[0], summands[2]), tl.join(summands[1], summands[3]))  # [N, CHANNELS, 2, 2]
-    stacked = tl.reshape(tl.permute(stacked, (2, 3, 0, 1)), (4 * N, CHANNELS))
-    return tl.dot(stacked, tl.full((CHANNELS, 16), 1.0, tl.float32), input_precision=PRECISION)
+    if PRECISION == "bf16":
+        sums = product(cells.to(tl.bfloat16), tl.full((CHANNELS, 16), 1.0, tl.bfloat16))
+    else:
+        sums = tl.dot(cells, tl.full((CHANNELS, 16), 1.0, tl.float32), input_precision=PRECISION)
+    column = tl.arange(0, 16)[None, :]
+    tl.store(pointer[:, None] + 0 * column, sums, mask=mask[:, None] & (column == 0))
 
 
 @triton.jit
@@ -172,14 +194,14 @@ def sensitivity_kernel(
     c = tl.program_id(0)
     b, g, backwards = direction(batch, REVERSE)
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
-    is_channel, is_state = e < E, n < N
+    is_channel, is_state = _inside(e, E, CHANNELS), _inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
     A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
     shift = load_vector(bias, g * E + e, is_channel)
 
     cell = n[:, None] * E + e[None, :]
     of_chunk = (b * tl.num_programs(0) + c) * N * E + cell
-    h = tl.load(states + of_chunk, mask=is_cell, other=0.0)
+    h = tl.load(_cells(states, of_chunk), mask=is_cell, other=0.0)
     left = tl.full((STATES, CHANNELS), 1.0, tl.float32)  # of the state before the chunk
     sensitivity = tl.zeros((STATES, CHANNELS), tl.float32)
     duration = tl.zeros((CHANNELS,), tl.float32)
@@ -195,7 +217,7 @@ def sensitivity_kernel(
         tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
         of_tile = (b * tl.cdiv(L, TILE) + start // TILE) * N * E + cell
-        tl.store(tile_states + of_tile, h, mask=is_cell)
+        tl.store(_cells(tile_states, of_tile), h.to(tile_states.dtype.element_ty), mask=is_cell)
         for t in tl.static_range(TILE):
             x, step = tokens[3 * t], tokens[3 * t + 2]
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
@@ -204,7 +226,7 @@ def sensitivity_kernel(
             left *= decay
             sensitivity += left * (now[5 * t + 3].to(tl.float32)[:, None] * grad[None, :])
             duration += step
-    tl.store(sensitivities + of_chunk, sensitivity, mask=is_cell)
+    tl.store(_cells(sensitivities, of_chunk), sensitivity, mask=is_cell)
     tl.store(durations + (b * tl.num_programs(0) + c) * E + e, duration, mask=is_channel)
 
 
@@ -212,7 +234,7 @@ def sensitivity_kernel(
 def gradients_kernel(
     u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states,
     grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias,
-    one, L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
+    L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
     PRECISION: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
@@ -225,19 +247,18 @@ def gradients_kernel(
     c, block = tl.program_id(0), tl.program_id(1)
     b, g, backwards = direction(batch, REVERSE)
     e, n = block * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
-    is_channel, is_state = e < E, n < N
+    is_channel, is_state = _inside(e, E, CHANNELS), _inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
     A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
     shift, skip = load_vector(bias, g * E + e, is_channel), load_vector(D, g * E + e, is_channel)
 
     cell = n[:, None] * E + e[None, :]
     of_chunk = b * tl.num_programs(0) + c
-    grad_h = tl.load(grad_states + of_chunk * N * E + cell, mask=is_cell, other=0.0)
+    grad_h = tl.load(_cells(grad_states, of_chunk * N * E + cell), mask=is_cell, other=0.0)
     sum_A = tl.zeros((STATES, CHANNELS), tl.float32)
     sum_D, sum_bias = tl.zeros((CHANNELS,), tl.float32), tl.zeros((CHANNELS,), tl.float32)
-    # The sums over channels of a tile: rows are its visits and states, and all columns are equal.
-    row, column = tl.arange(0, TILE * STATES), tl.arange(0, 16)
 
+    of_block = (block * tl.num_programs(2) + b) * L
     first = c * chunk
     last = tl.minimum(first + chunk, L) - 1
     rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW, C_ROW, E)
@@ -247,32 +268,31 @@ def gradients_kernel(
     tiles = tl.cdiv(last + 1 - first, TILE)
     tile = _tile(pointers, rows, TILE, first + (tiles - 1) * TILE, last, L, frame, FRAMES, backwards)
     of_tile = (b * tl.cdiv(L, TILE) + first // TILE + tiles - 1) * N * E + cell
-    next_h = tl.load(tile_states + of_tile, mask=is_cell, other=0.0)
+    next_h = tl.load(_cells(tile_states, of_tile), mask=is_cell, other=0.0).to(tl.float32)
     for i in range(tiles):
         start, now, h = first + (tiles - 1 - i) * TILE, tile, next_h
         tile = _tile(pointers, rows, TILE, tl.maximum(start - TILE, first), last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
         # Forwards again, keeping the state before each token.
-        before, of_C = (), ()
+        before = ()
         for t in tl.static_range(TILE):
             before = before + (h,)
             h = _after_step(h, tokens[3 * t], tokens[3 * t + 2], now[5 * t + 2].to(tl.float32), A2)
-            of_C = of_C + (h * tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)[None, :],)
-        token = visited_tokens(start + row // STATES, L, frame, FRAMES, backwards)
-        summand = (((block * tl.num_programs(2) + b) * L + token) * N + row % STATES)[:, None] + 0 * column[None, :]
-        is_summand = (start + row // STATES <= last) & (row % STATES < N)
-        is_summand = is_summand[:, None] & (column == 0)[None, :]
-        tl.store(grad_C + summand, _sum_over_channels(of_C, STATES, CHANNELS, PRECISION), mask=is_summand)
+            grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
+            row = (of_block + visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)) * N
+            is_visit = n < tl.where(start + t <= last, N, 0)
+            _store_sums(grad_C + row + n, h * grad[None, :], is_visit, PRECISION, CHANNELS)
 
-        of_B = ()
         for t in tl.static_range(TILE - 1, -1, -1):
-            # The factor of one keeps the compiler from holding what the way forwards made of it, for want of registers.
             x, raw, step = tokens[3 * t], tokens[3 * t + 1], tokens[3 * t + 2]
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
             grad_h += now[5 * t + 3].to(tl.float32)[:, None] * grad[None, :]
-            of_B = (grad_h * (step * x)[None, :],) + of_B
-            grad_entering = tl.sum(grad_h * (now[5 * t + 2].to(tl.float32) * one)[:, None], axis=0)
-            grad_h *= tl.exp2((step * one)[None, :] * A2)
+            token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)
+            row = (of_block + token) * N
+            is_visit = n < tl.where(start + t <= last, N, 0)
+            _store_sums(grad_B + row + n, grad_h * (step * x)[None, :], is_visit, PRECISION, CHANNELS)
+            grad_entering = tl.sum(grad_h * now[5 * t + 2].to(tl.float32)[:, None], axis=0)
+            grad_h *= tl.exp2(step[None, :] * A2)
             grad_exponent = grad_h * before[t]  # of step * A
             sum_A += grad_exponent * step[None, :]
             grad_raw = tl.sum(grad_exponent * A2, axis=0) * LN2 + grad_entering * x
@@ -280,15 +300,14 @@ def gradients_kernel(
                 grad_raw *= tl.sigmoid(raw)
             mask = e < tl.where(start + t <= last, E, 0)
             grad_raw = tl.where(mask, grad_raw, 0.0)
-            cells = (b * L + visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)) * E + e
+            cells = (b * L + token) * E + e
             tl.store(grad_delta + cells, grad_raw.to(grad_delta.dtype.element_ty), mask=mask)
             grad_x = grad_entering * step + skip * grad
             tl.store(grad_u + cells, grad_x.to(grad_u.dtype.element_ty), mask=mask)
             sum_bias += grad_raw
             sum_D += x * grad
         of_tile = (b * tl.cdiv(L, TILE) + tl.maximum(start - TILE, first) // TILE) * N * E + cell
-        next_h = tl.load(tile_states + of_tile, mask=is_cell, other=0.0)
-        tl.store(grad_B + summand, _sum_over_channels(of_B, STATES, CHANNELS, PRECISION), mask=is_summand)
-    tl.store(grad_A + of_chunk * N * E + cell, sum_A, mask=is_cell)
+        next_h = tl.load(_cells(tile_states, of_tile), mask=is_cell, other=0.0).to(tl.float32)
+    tl.store(_cells(grad_A, of_chunk * N * E + cell), sum_A, mask=is_cell)
     tl.store(grad_D + of_chunk * E + e, sum_D, mask=is_channel)
     tl.store(grad_bias + of_chunk * E + e, sum_bias, mask=is_channel)
