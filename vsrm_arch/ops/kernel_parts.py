@@ -8,14 +8,16 @@ import triton.language as tl
 __all__ = [
     "LN2",
     "LOG2E",
+    "cells_of",
     "direction",
+    "inside",
     "load_rows",
     "load_vector",
     "norm_rows",
-    "pick",
     "product",
+    "rates",
     "softplus",
-    "sum_over_channels",
+    "store_sums",
     "visited_tokens",
 ]
 
@@ -96,18 +98,41 @@ def softplus(x):
 
 
 @triton.jit
-def pick(tile, index, t: tl.constexpr):
-    """Token t of a float32 tile; ``index`` counts its first axis.
-
-    Where a thread holds all tokens, this costs nothing: all summands but one are zeros, which the compiler removes. It
-    may do so for integers only.
-    """
-    bits = tl.where(index == t, tile.to(tl.int32, bitcast=True), 0)
-    return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
+def inside(index, size: tl.constexpr, block: tl.constexpr):
+    """Whether an element is there; the compiler sees that all of them are where blocks divide the size."""
+    if size % block == 0:
+        return tl.full(index.shape, 1, tl.int1)
+    else:
+        return index < size
 
 
 @triton.jit
-def sum_over_channels(x, CHANNELS: tl.constexpr, PRECISION: tl.constexpr):
-    """Sum over the second axis: a product with ones, which takes fewer instructions than exchanges between threads."""
-    columns = tl.dot(x, tl.full((CHANNELS, 16), 1.0, tl.float32), input_precision=PRECISION)
-    return tl.max(columns, axis=1)  # all are equal
+def cells_of(pointer, offsets):
+    """Addresses of ``(STATES, CHANNELS)``, of which a thread is to take those of one channel.
+
+    For the sake of wider loads the compiler would have it take several neighbours, and then values would move between
+    threads at every token. So it is told that no address is aligned to more than an element.
+    """
+    size: tl.constexpr = pointer.dtype.element_ty.primitive_bitwidth // 8
+    return tl.multiple_of(tl.max_contiguous(pointer + offsets, (1, 32)), (size, size))
+
+
+@triton.jit
+def rates(A, e, n, is_channel, is_state, N: tl.constexpr):
+    """A times log2(e), ``(STATES, CHANNELS)``."""
+    is_cell = is_state[:, None] & is_channel[None, :]
+    return tl.load(cells_of(A, e[None, :] * N + n[:, None]), mask=is_cell, other=0.0) * LOG2E
+
+
+@triton.jit
+def store_sums(pointer, cells, mask, PRECISION: tl.constexpr, CHANNELS: tl.constexpr):
+    """Stores the sums of ``(STATES, CHANNELS)`` over the channels.
+
+    A matrix product with ones, whose 16 columns are equal, takes fewer instructions than exchanges between threads.
+    """
+    if PRECISION == "bf16":
+        sums = product(cells.to(tl.bfloat16), tl.full((CHANNELS, 16), 1.0, tl.bfloat16))
+    else:
+        sums = tl.dot(cells, tl.full((CHANNELS, 16), 1.0, tl.float32), input_precision=PRECISION)
+    column = tl.arange(0, 16)[None, :]
+    tl.store(pointer[:, None] + 0 * column, sums, mask=mask[:, None] & (column == 0))

@@ -3,7 +3,12 @@
 from functools import cache
 from importlib.util import find_spec
 
-__all__ = ["obstacle", "power_of_two_from", "power_of_two_to"]
+import torch
+
+__all__ = ["SUMS", "obstacle", "power_of_two_from", "power_of_two_to"]
+
+# In which precision the backward passes sum over channels on the matrix units, by the dtype of the tokens.
+SUMS = {torch.bfloat16: "bf16", torch.float16: "tf32", torch.float32: "tf32x3"}
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops.triton import power_of_two_from
+from vsrm_arch.ops.triton import SUMS, power_of_two_from
 
 __all__ = ["cross_scan_fused", "limit"]
 
@@ -106,22 +106,8 @@ def _backward(
     grad_A = A.new_empty(grid[0], channels, states)
     grad_D, grad_bias = (A.new_empty(grid[0], channels) for _ in range(2))
     results = (grad_u, grad_delta, grad_rows, grad_A, grad_D, grad_bias)
-    precision = "tf32x3" if u.dtype == torch.float32 else "tf32"
-    backward_kernel[grid](
-        u,
-        delta,
-        A,
-        B,
-        C,
-        D,
-        bias,
-        grad_out,
-        *results,
-        *sizes,
-        **constants,
-        TOKENS=power_of_two_from(u.shape[1]),
-        PRECISION=precision,
-    )
+    inputs = (u, delta, A, B, C, D, bias, grad_out)
+    backward_kernel[grid](*inputs, *results, *sizes, **constants, PRECISION=SUMS[u.dtype])
     # The kernel knows B and C by their product only.
     of_rows = grad_rows.sum(0)
     grad_B = (of_rows * C[:, None]).to(B.dtype)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops.triton import power_of_two_from, power_of_two_to
+from vsrm_arch.ops.triton import SUMS, power_of_two_from, power_of_two_to
 
 __all__ = ["limit", "selective_scan_fused"]
 
@@ -19,8 +19,7 @@ _CARRY_TILE, _CARRY_WARPS = 64, 4
 # As many programs as keep a large card busy; chunks are not cut shorter or made longer than this.
 _PROGRAMS = 8192
 _SHORTEST_CHUNK, _LONGEST_CHUNK = 64, 1024
-# In which precision the backward pass sums over channels, and how many registers leave room for a third program.
-_SUMS = {torch.bfloat16: ("bf16", 168), torch.float16: ("tf32", None), torch.float32: ("tf32x3", None)}
+_REGISTERS = 168  # of a thread of the backward pass: they leave room for a third program on a scheduler
 _MOST_STATES = 64
 
 
@@ -193,9 +192,9 @@ def _backward(
     grad_D, grad_bias = (A.new_empty(batch, launch.chunks, channels) for _ in range(2))
     grad_B, grad_C = (A.new_empty(launch.grid[1], batch, length, A.shape[2]) for _ in range(2))
     results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias)  # type: ignore[assignment]
-    precision, registers = _SUMS[u.dtype]
     inputs = (u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states)
-    constants = {**launch.constants, "PRECISION": precision, "maxnreg": registers}
+    registers = _REGISTERS if u.dtype == torch.bfloat16 else None
+    constants = {**launch.constants, "PRECISION": SUMS[u.dtype], "maxnreg": registers}
     gradients_kernel[launch.grid](*inputs, *results, *launch.sizes, **constants)
     return (
         grad_u,

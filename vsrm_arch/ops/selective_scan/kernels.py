@@ -8,38 +8,22 @@ value moves between threads but the rows of B and C. While a tile of a few token
 import triton
 import triton.language as tl
 
-from vsrm_arch.ops.kernel_parts import LN2, LOG2E, direction, load_vector, product, softplus, visited_tokens
+from vsrm_arch.ops.kernel_parts import (
+    LN2,
+    LOG2E,
+    cells_of,
+    direction,
+    inside,
+    load_vector,
+    rates,
+    softplus,
+    store_sums,
+    visited_tokens,
+)
 
 __all__ = ["TILE", "carry_kernel", "gradients_kernel", "scan_kernel", "sensitivity_kernel"]
 
 TILE = tl.constexpr(2)  # visits that are worked on at once; more would take registers from other programs
-
-
-@triton.jit
-def _inside(index, size: tl.constexpr, block: tl.constexpr):
-    """Whether an element is there; the compiler sees that all of them are where blocks divide the size."""
-    if size % block == 0:
-        return tl.full(index.shape, 1, tl.int1)
-    else:
-        return index < size
-
-
-@triton.jit
-def _cells(pointer, offsets):
-    """Addresses of ``(STATES, CHANNELS)``, of which a thread is to take those of one channel.
-
-    For the sake of wider loads the compiler would have it take several neighbours, and then values would move between
-    threads at every token. So it is told that no address is aligned to more than an element.
-    """
-    size: tl.constexpr = pointer.dtype.element_ty.primitive_bitwidth // 8
-    return tl.multiple_of(tl.max_contiguous(pointer + offsets, (1, 32)), (size, size))
-
-
-@triton.jit
-def _rates(A, e, n, is_channel, is_state, N: tl.constexpr):
-    """A times log2(e), ``(STATES, CHANNELS)``."""
-    is_cell = is_state[:, None] & is_channel[None, :]
-    return tl.load(_cells(A, e[None, :] * N + n[:, None]), mask=is_cell, other=0.0) * LOG2E
 
 
 @triton.jit
@@ -94,15 +78,15 @@ def scan_kernel(
     c = tl.program_id(0)
     b, g, backwards = direction(batch, REVERSE)
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
-    is_channel, is_state = _inside(e, E, CHANNELS), _inside(n, N, STATES)
+    is_channel, is_state = inside(e, E, CHANNELS), inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
-    A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
+    A2 = rates(A + g * E * N, e, n, is_channel, is_state, N)
     shift, skip = load_vector(bias, g * E + e, is_channel), load_vector(D, g * E + e, is_channel)
 
     of_chunk = (b * tl.num_programs(0) + c) * N * E + n[:, None] * E + e[None, :]
     h = tl.zeros((STATES, CHANNELS), tl.float32)
     if OUTPUTS:
-        h = tl.load(_cells(states, of_chunk), mask=is_cell, other=0.0)
+        h = tl.load(cells_of(states, of_chunk), mask=is_cell, other=0.0)
     duration = tl.zeros((CHANNELS,), tl.float32)
     first = c * chunk
     last = tl.minimum(first + chunk, L) - 1
@@ -126,7 +110,7 @@ def scan_kernel(
             else:
                 duration += step
     if not OUTPUTS:
-        tl.store(_cells(states, of_chunk), h, mask=is_cell)
+        tl.store(cells_of(states, of_chunk), h, mask=is_cell)
         tl.store(durations + (b * tl.num_programs(0) + c) * E + e, duration, mask=is_channel)
 
 
@@ -165,20 +149,6 @@ def carry_kernel(
 
 
 @triton.jit
-def _store_sums(pointer, cells, mask, PRECISION: tl.constexpr, CHANNELS: tl.constexpr):
-    """Stores the sums of ``(STATES, CHANNELS)`` over the channels.
-
-    A matrix product with ones, whose 16 columns are equal, takes fewer instructions than exchanges between threads.
-    """
-    if PRECISION == "bf16":
-        sums = product(cells.to(tl.bfloat16), tl.full((CHANNELS, 16), 1.0, tl.bfloat16))
-    else:
-        sums = tl.dot(cells, tl.full((CHANNELS, 16), 1.0, tl.float32), input_precision=PRECISION)
-    column = tl.arange(0, 16)[None, :]
-    tl.store(pointer[:, None] + 0 * column, sums, mask=mask[:, None] & (column == 0))
-
-
-@triton.jit
 def sensitivity_kernel(
     u, delta, A, B, C, bias, grad_out, states, durations, tile_states, sensitivities,
     L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
@@ -194,14 +164,14 @@ def sensitivity_kernel(
     c = tl.program_id(0)
     b, g, backwards = direction(batch, REVERSE)
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
-    is_channel, is_state = _inside(e, E, CHANNELS), _inside(n, N, STATES)
+    is_channel, is_state = inside(e, E, CHANNELS), inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
-    A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
+    A2 = rates(A + g * E * N, e, n, is_channel, is_state, N)
     shift = load_vector(bias, g * E + e, is_channel)
 
     cell = n[:, None] * E + e[None, :]
     of_chunk = (b * tl.num_programs(0) + c) * N * E + cell
-    h = tl.load(_cells(states, of_chunk), mask=is_cell, other=0.0)
+    h = tl.load(cells_of(states, of_chunk), mask=is_cell, other=0.0)
     left = tl.full((STATES, CHANNELS), 1.0, tl.float32)  # of the state before the chunk
     sensitivity = tl.zeros((STATES, CHANNELS), tl.float32)
     duration = tl.zeros((CHANNELS,), tl.float32)
@@ -217,7 +187,7 @@ def sensitivity_kernel(
         tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
         of_tile = (b * tl.cdiv(L, TILE) + start // TILE) * N * E + cell
-        tl.store(_cells(tile_states, of_tile), h.to(tile_states.dtype.element_ty), mask=is_cell)
+        tl.store(cells_of(tile_states, of_tile), h.to(tile_states.dtype.element_ty), mask=is_cell)
         for t in tl.static_range(TILE):
             x, step = tokens[3 * t], tokens[3 * t + 2]
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
@@ -226,7 +196,7 @@ def sensitivity_kernel(
             left *= decay
             sensitivity += left * (now[5 * t + 3].to(tl.float32)[:, None] * grad[None, :])
             duration += step
-    tl.store(_cells(sensitivities, of_chunk), sensitivity, mask=is_cell)
+    tl.store(cells_of(sensitivities, of_chunk), sensitivity, mask=is_cell)
     tl.store(durations + (b * tl.num_programs(0) + c) * E + e, duration, mask=is_channel)
 
 
@@ -247,14 +217,14 @@ def gradients_kernel(
     c, block = tl.program_id(0), tl.program_id(1)
     b, g, backwards = direction(batch, REVERSE)
     e, n = block * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
-    is_channel, is_state = _inside(e, E, CHANNELS), _inside(n, N, STATES)
+    is_channel, is_state = inside(e, E, CHANNELS), inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
-    A2 = _rates(A + g * E * N, e, n, is_channel, is_state, N)
+    A2 = rates(A + g * E * N, e, n, is_channel, is_state, N)
     shift, skip = load_vector(bias, g * E + e, is_channel), load_vector(D, g * E + e, is_channel)
 
     cell = n[:, None] * E + e[None, :]
     of_chunk = b * tl.num_programs(0) + c
-    grad_h = tl.load(_cells(grad_states, of_chunk * N * E + cell), mask=is_cell, other=0.0)
+    grad_h = tl.load(cells_of(grad_states, of_chunk * N * E + cell), mask=is_cell, other=0.0)
     sum_A = tl.zeros((STATES, CHANNELS), tl.float32)
     sum_D, sum_bias = tl.zeros((CHANNELS,), tl.float32), tl.zeros((CHANNELS,), tl.float32)
 
@@ -268,7 +238,7 @@ def gradients_kernel(
     tiles = tl.cdiv(last + 1 - first, TILE)
     tile = _tile(pointers, rows, TILE, first + (tiles - 1) * TILE, last, L, frame, FRAMES, backwards)
     of_tile = (b * tl.cdiv(L, TILE) + first // TILE + tiles - 1) * N * E + cell
-    next_h = tl.load(_cells(tile_states, of_tile), mask=is_cell, other=0.0).to(tl.float32)
+    next_h = tl.load(cells_of(tile_states, of_tile), mask=is_cell, other=0.0).to(tl.float32)
     for i in range(tiles):
         start, now, h = first + (tiles - 1 - i) * TILE, tile, next_h
         tile = _tile(pointers, rows, TILE, tl.maximum(start - TILE, first), last, L, frame, FRAMES, backwards)
@@ -281,7 +251,7 @@ def gradients_kernel(
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
             row = (of_block + visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)) * N
             is_visit = n < tl.where(start + t <= last, N, 0)
-            _store_sums(grad_C + row + n, h * grad[None, :], is_visit, PRECISION, CHANNELS)
+            store_sums(grad_C + row + n, h * grad[None, :], is_visit, PRECISION, CHANNELS)
 
         for t in tl.static_range(TILE - 1, -1, -1):
             x, raw, step = tokens[3 * t], tokens[3 * t + 1], tokens[3 * t + 2]
@@ -290,7 +260,7 @@ def gradients_kernel(
             token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)
             row = (of_block + token) * N
             is_visit = n < tl.where(start + t <= last, N, 0)
-            _store_sums(grad_B + row + n, grad_h * (step * x)[None, :], is_visit, PRECISION, CHANNELS)
+            store_sums(grad_B + row + n, grad_h * (step * x)[None, :], is_visit, PRECISION, CHANNELS)
             grad_entering = tl.sum(grad_h * now[5 * t + 2].to(tl.float32)[:, None], axis=0)
             grad_h *= tl.exp2(step[None, :] * A2)
             grad_exponent = grad_h * before[t]  # of step * A
@@ -307,7 +277,7 @@ def gradients_kernel(
             sum_bias += grad_raw
             sum_D += x * grad
         of_tile = (b * tl.cdiv(L, TILE) + tl.maximum(start - TILE, first) // TILE) * N * E + cell
-        next_h = tl.load(_cells(tile_states, of_tile), mask=is_cell, other=0.0).to(tl.float32)
-    tl.store(_cells(grad_A, of_chunk * N * E + cell), sum_A, mask=is_cell)
+        next_h = tl.load(cells_of(tile_states, of_tile), mask=is_cell, other=0.0).to(tl.float32)
+    tl.store(cells_of(grad_A, of_chunk * N * E + cell), sum_A, mask=is_cell)
     tl.store(grad_D + of_chunk * E + e, sum_D, mask=is_channel)
     tl.store(grad_bias + of_chunk * E + e, sum_bias, mask=is_channel)
