@@ -103,10 +103,6 @@ class _Launch:
         carry_kernel[grid](A, added, durations, carried, chunks, self.samples, BACKWARD=backward, **constants)
         return carried
 
-    def sum(self, summands: Tensor) -> Tensor:
-        """Of what samples and chunks ``(B, K, ...)`` add to a direction's parameters, ``(G, ...)``."""
-        return summands.unflatten(0, (self.directions, self.samples)).sum((1, 2))
-
 
 @torch.library.custom_op("vsrm::selective_scan", mutates_args=())
 def _forward(
@@ -173,8 +169,8 @@ def _backward(
     softplus: bool,
     reverse: bool,
     frames: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of u, delta, A, B, C, D and the bias."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of u and delta; of B and C, ``(B, L, 2 N)``; of A, D and the bias, ``(G, N + 2, E)`` in float32."""
     from vsrm_arch.ops.selective_scan.kernels import TILE, gradients_kernel, sensitivity_kernel
 
     launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
@@ -188,23 +184,15 @@ def _backward(
     grad_states = launch.carry(A, sensitivities, durations, backward=True)
 
     grad_u, grad_delta = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
-    grad_A = torch.empty_like(states)
-    grad_D, grad_bias = (A.new_empty(batch, launch.chunks, channels) for _ in range(2))
-    grad_B, grad_C = (A.new_empty(launch.grid[1], batch, length, A.shape[2]) for _ in range(2))
-    results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias)  # type: ignore[assignment]
+    grad_rows = A.new_empty(launch.grid[1], batch, length, 2 * A.shape[2])
+    grad_parameters = A.new_empty(batch, launch.chunks, A.shape[2] + 2, channels)
     inputs = (u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states)
+    results = (grad_u, grad_delta, grad_rows, grad_parameters)
     registers = _REGISTERS if u.dtype == torch.bfloat16 else None
     constants = {**launch.constants, "PRECISION": SUMS[u.dtype], "maxnreg": registers}
     gradients_kernel[launch.grid](*inputs, *results, *launch.sizes, **constants)
-    return (
-        grad_u,
-        grad_delta,
-        launch.sum(grad_A).mT.contiguous(),
-        grad_B.sum(0).to(B.dtype),
-        grad_C.sum(0).to(C.dtype),
-        launch.sum(grad_D),
-        launch.sum(grad_bias),
-    )
+    of_directions = grad_parameters.unflatten(0, (launch.directions, launch.samples)).sum((1, 2))
+    return grad_u, grad_delta, grad_rows.sum(0), of_directions
 
 
 @_backward.register_fake
@@ -221,12 +209,11 @@ def _(
     softplus: bool,
     reverse: bool,
     frames: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    tokens = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
-    rows = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (B, C))
-    grad_u, grad_delta = tokens
-    grad_B, grad_C = rows
-    return grad_u, grad_delta, torch.empty_like(A), grad_B, grad_C, A.new_empty(A.shape[:2]), A.new_empty(A.shape[:2])
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad_u, grad_delta = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
+    count = A.shape[2]
+    grad_parameters = A.new_empty(len(A), count + 2, A.shape[1])
+    return grad_u, grad_delta, A.new_empty(*B.shape[:2], 2 * count), grad_parameters
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -237,8 +224,13 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _autograd(ctx: Any, grad_out: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     *inputs, states = ctx.saved_tensors
+    _, _, A, B, C, D, bias = inputs
     grads = _backward(grad_out.contiguous(), states, *inputs, ctx.softplus, ctx.reverse, ctx.frames)
-    return *(None if t is None else g for t, g in zip(inputs, grads, strict=True)), None, None, None
+    grad_u, grad_delta, grad_rows, grad_parameters = grads
+    grad_B, grad_C = grad_rows.chunk(2, dim=-1)
+    grad_A, grad_D, grad_bias = grad_parameters.split([A.shape[2], 1, 1], dim=1)
+    optional = (None if t is None else g.squeeze(1) for t, g in ((D, grad_D), (bias, grad_bias)))
+    return grad_u, grad_delta, grad_A.mT, grad_B.to(B.dtype), grad_C.to(C.dtype), *optional, None, None, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -203,7 +203,7 @@ def sensitivity_kernel(
 @triton.jit
 def gradients_kernel(
     u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states,
-    grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias,
+    grad_u, grad_delta, grad_rows, grad_parameters,
     L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
@@ -211,8 +211,8 @@ def gradients_kernel(
 ):  # fmt: skip
     """Walks back through a chunk, given the state before each tile and the gradient by the state after the chunk.
 
-    The gradients of A, D and the bias come as one summand a chunk (B, K, ...), those of B and C as one summand a block
-    of channels (blocks, B, L, N).
+    The gradients of B and C come as one summand a block of channels, in rows ``(blocks, B, L, 2 N)``, those of A, D and
+    the bias as one summand a chunk, ``(B, K, N + 2, E)``.
     """
     c, block = tl.program_id(0), tl.program_id(1)
     b, g, backwards = direction(batch, REVERSE)
@@ -249,18 +249,18 @@ def gradients_kernel(
             before = before + (h,)
             h = _after_step(h, tokens[3 * t], tokens[3 * t + 2], now[5 * t + 2].to(tl.float32), A2)
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
-            row = (of_block + visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)) * N
+            row = (of_block + visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)) * 2 * N
             is_visit = n < tl.where(start + t <= last, N, 0)
-            store_sums(grad_C + row + n, h * grad[None, :], is_visit, PRECISION, CHANNELS)
+            store_sums(grad_rows + row + N + n, h * grad[None, :], is_visit, PRECISION, CHANNELS)
 
         for t in tl.static_range(TILE - 1, -1, -1):
             x, raw, step = tokens[3 * t], tokens[3 * t + 1], tokens[3 * t + 2]
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
             grad_h += now[5 * t + 3].to(tl.float32)[:, None] * grad[None, :]
             token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)
-            row = (of_block + token) * N
+            row = (of_block + token) * 2 * N
             is_visit = n < tl.where(start + t <= last, N, 0)
-            store_sums(grad_B + row + n, grad_h * (step * x)[None, :], is_visit, PRECISION, CHANNELS)
+            store_sums(grad_rows + row + n, grad_h * (step * x)[None, :], is_visit, PRECISION, CHANNELS)
             grad_entering = tl.sum(grad_h * now[5 * t + 2].to(tl.float32)[:, None], axis=0)
             grad_h *= tl.exp2(step[None, :] * A2)
             grad_exponent = grad_h * before[t]  # of step * A
@@ -278,6 +278,7 @@ def gradients_kernel(
             sum_D += x * grad
         of_tile = (b * tl.cdiv(L, TILE) + tl.maximum(start - TILE, first) // TILE) * N * E + cell
         next_h = tl.load(cells_of(tile_states, of_tile), mask=is_cell, other=0.0).to(tl.float32)
-    tl.store(cells_of(grad_A, of_chunk * N * E + cell), sum_A, mask=is_cell)
-    tl.store(grad_D + of_chunk * E + e, sum_D, mask=is_channel)
-    tl.store(grad_bias + of_chunk * E + e, sum_bias, mask=is_channel)
+    grad_parameters += of_chunk * (N + 2) * E
+    tl.store(cells_of(grad_parameters, cell), sum_A, mask=is_cell)
+    tl.store(grad_parameters + N * E + e, sum_D, mask=is_channel)
+    tl.store(grad_parameters + (N + 1) * E + e, sum_bias, mask=is_channel)
