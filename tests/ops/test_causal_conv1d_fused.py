@@ -55,7 +55,7 @@ def test_a_slice_of_something_wider():
 
 
 def test_as_an_op_of_pytorch():
-    tensors = [torch.randn(shape, device=DEVICE, requires_grad=True) for shape in ((1, 9, 16), (16, 4), (16,))]
+    tensors = [torch.randn(shape, device=DEVICE, requires_grad=True) for shape in ((1, 9, 16), (1, 16, 4), (1, 16))]
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.vsrm.causal_conv1d, (*tensors, True, False, 1), test_utils=tests)
 

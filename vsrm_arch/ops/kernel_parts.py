@@ -16,6 +16,7 @@ __all__ = [
     "norm_rows",
     "product",
     "rates",
+    "sigmoid",
     "softplus",
     "store_sums",
     "visited_tokens",
@@ -85,6 +86,14 @@ def norm_rows(x, is_column, COUNT: tl.constexpr, eps):
     x = tl.where(is_column[None, :], x, 0.0)
     centred = tl.where(is_column[None, :], x - (tl.sum(x, axis=1) / COUNT)[:, None], 0.0)
     return centred * tl.rsqrt(tl.sum(centred * centred, axis=1) / COUNT + eps)[:, None]
+
+
+@triton.jit
+def sigmoid(x):
+    """``1 / (1 + exp(-x))``."""
+    # Squared, the reciprocal root takes a third of a division's instructions.
+    root = tl.rsqrt(1.0 + tl.exp2(-LOG2E * x))
+    return root * root
 
 
 @triton.jit

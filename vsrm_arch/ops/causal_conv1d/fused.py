@@ -9,7 +9,8 @@ from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["causal_conv1d_fused", "limit"]
 
-_TILE, _CHANNELS = 32, 128
+_CHUNK = 64  # visits of a program
+_CHANNELS = 64
 
 
 def limit(x: Tensor, weight: Tensor) -> str | None:
@@ -37,8 +38,8 @@ def causal_conv1d_fused(
 
 def _launch(
     x: Tensor, weight: Tensor, silu: bool, reverse: bool, frames: int
-) -> tuple[tuple[int, int, int], tuple[int, int, int, int], dict[str, Any]]:
-    """The grid of (tiles, blocks of channels, batch), the sizes and the constants."""
+) -> tuple[tuple[int, int, int], tuple[int, int, int, int, int], dict[str, Any]]:
+    """The grid of (chunks, blocks of channels, batch), the sizes and the constants."""
     batch, length, channels = x.shape
     width = min(_CHANNELS, power_of_two_from(channels))
     constants = {
@@ -48,11 +49,11 @@ def _launch(
         "SILU": silu,
         "FRAMES": frames,
         "REVERSE": reverse,
-        "T": _TILE,
         "CHANNELS": width,
+        "num_warps": 1,
     }
-    grid = (-(-length // _TILE), -(-channels // width), len(weight) * batch)
-    return grid, (length, length // frames, batch, x.stride(0)), constants
+    grid = (-(-length // _CHUNK), -(-channels // width), len(weight) * batch)
+    return grid, (length, length // frames, _CHUNK, batch, x.stride(0)), constants
 
 
 # In both ops x is (B, L, E), and the parameters (G, E, K) and (G, E) are those of G directions.
@@ -74,25 +75,24 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool,
 @torch.library.custom_op("vsrm::causal_conv1d_backward", mutates_args=())
 def _backward(
     grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool, frames: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
+    """The gradient of x, and that of taps and bias, ``(G, K + 1, E)`` in float32."""
     from vsrm_arch.ops.causal_conv1d.kernels import backward_kernel
 
     grid, sizes, constants = _launch(x, weight, silu, reverse, frames)
-    directions, batch = len(weight), len(x)
+    (directions, channels, count), chunks = weight.shape, len(x) * grid[0]
     grad_x = x.new_empty(directions, *x.shape)
-    grad_weight = weight.new_empty(directions, batch * grid[0], *weight.shape[1:], dtype=torch.float32)
-    grad_bias = weight.new_empty(directions, batch * grid[0], weight.shape[1], dtype=torch.float32)
-    backward_kernel[grid](x, weight, bias, grad_out, grad_x, grad_weight, grad_bias, *sizes, **constants)
-    grad_x = grad_x[0] if directions == 1 else grad_x.sum(0)
-    return grad_x, grad_weight.sum(1).to(weight.dtype), grad_bias.sum(1).to(weight.dtype)
+    summands = weight.new_empty(directions, chunks, count + 1, channels, dtype=torch.float32)
+    backward_kernel[grid](x, weight, bias, grad_out, grad_x, summands, *sizes, **constants)
+    return grad_x[0] if directions == 1 else grad_x[0] + grad_x[1], summands.sum(1)
 
 
 @_backward.register_fake
 def _(
     grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool, frames: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return grad_x, torch.empty_like(weight), weight.new_empty(weight.shape[:2])
+    return grad_x, weight.new_empty(len(weight), weight.shape[2] + 1, weight.shape[1], dtype=torch.float32)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -102,9 +102,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _autograd(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, bias = ctx.saved_tensors
-    grads = _backward(grad_out.contiguous(), x, weight, bias, ctx.silu, ctx.reverse, ctx.frames)
-    grad_bias = None if bias is None else grads[2].to(bias.dtype)
-    return grads[0], grads[1], grad_bias, None, None, None
+    grad_x, grads = _backward(grad_out.contiguous(), x, weight, bias, ctx.silu, ctx.reverse, ctx.frames)
+    grad_weight = grads[:, :-1].mT.to(weight.dtype)
+    return grad_x, grad_weight, None if bias is None else grads[:, -1].to(bias.dtype), None, None, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -1,82 +1,145 @@
-"""The kernels of the fused causal convolution. A program takes a tile of visits and of channels."""
+"""The kernels of the fused causal convolution.
+
+A program walks through the visits of a chunk with some channels and keeps the last K rows in registers, so that each
+row is loaded once. While a few visits are worked on, the rows of the next are loaded.
+"""
 
 import triton
 import triton.language as tl
 
-from vsrm_arch.ops.kernel_parts import direction, load_rows, load_vector, visited_tokens
+from vsrm_arch.ops.kernel_parts import direction, inside, load_vector, sigmoid, visited_tokens
 
 __all__ = ["backward_kernel", "forward_kernel"]
 
+_TILE = tl.constexpr(4)
+
 
 @triton.jit
-def _convolve(
-    x, taps, shift, visit, e, is_channel, L, frame,
-    ROW: tl.constexpr, K: tl.constexpr, FRAMES: tl.constexpr, backwards,
+def _rows(
+    pointer, first, T: tl.constexpr, L, frame, mask, ROW: tl.constexpr, FRAMES: tl.constexpr, backwards
 ):  # fmt: skip
-    """The sum before the activation, ``(T, channels)``."""
-    y = tl.zeros((visit.shape[0], e.shape[0]), tl.float32) + shift[None, :]
+    """The rows of T visits; before the first and after the last of the sequence, some other row."""
+    rows = ()
+    for t in tl.static_range(T):
+        visit = tl.minimum(tl.maximum(first + t, 0), L - 1)
+        token = visited_tokens(visit, L, frame, FRAMES, backwards)
+        rows = rows + (tl.load(pointer + token * ROW, mask=mask, other=0.0),)
+    return rows
+
+
+@triton.jit
+def _pushed(window, row, K: tl.constexpr):
+    """The last K rows."""
+    pushed = ()
+    for k in tl.static_range(1, K):
+        pushed = pushed + (window[k],)
+    return pushed + (row,)
+
+
+@triton.jit
+def _taps(taps, e, is_channel, K: tl.constexpr):
+    vectors = ()
     for k in tl.static_range(K):
-        seen = visit - (K - 1) + k
-        mask = ((seen >= 0) & (seen < L))[:, None] & is_channel[None, :]
-        rows = load_rows(x, visited_tokens(seen, L, frame, FRAMES, backwards), e, mask, ROW)
-        y += rows * load_vector(taps + k, e * K, is_channel)[None, :]
-    return y
+        vectors = vectors + (load_vector(taps + k, e * K, is_channel),)
+    return vectors
+
+
+@triton.jit
+def _zeros(e, K: tl.constexpr):
+    zeros = ()
+    for _ in tl.static_range(K):
+        zeros = zeros + (tl.zeros(e.shape, tl.float32),)
+    return zeros
+
+
+@triton.jit
+def _dot(vectors, window, start, K: tl.constexpr):
+    """``start`` and the sum of the products."""
+    for k in tl.static_range(K):
+        start += vectors[k] * window[k]
+    return start
 
 
 @triton.jit
 def forward_kernel(
-    x, taps, bias, out, L, frame, batch, x_batch,
+    x, taps, bias, out, L, frame, chunk, batch, x_batch,
     ROW: tl.constexpr, E: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr,
-    FRAMES: tl.constexpr, REVERSE: tl.constexpr, T: tl.constexpr, CHANNELS: tl.constexpr,
+    FRAMES: tl.constexpr, REVERSE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The output ``(G B, L, E)`` of G taps ``(G, E, K)`` on x ``(B, L, E)``."""
-    visit = tl.program_id(0) * T + tl.arange(0, T)
+    first = tl.program_id(0) * chunk
     b, g, backwards = direction(batch, REVERSE)
-    taps += g * E * K
     e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    is_channel = e < E
+    is_channel = inside(e, E, CHANNELS)
+    vectors = _taps(taps + g * E * K, e, is_channel, K)
     shift = load_vector(bias, g * E + e, is_channel)
-    y = _convolve(x + b % batch * x_batch, taps, shift, visit, e, is_channel, L, frame, ROW, K, FRAMES, backwards)
-    y = y * tl.sigmoid(y) if SILU else y
-    token = visited_tokens(visit, L, frame, FRAMES, backwards)
-    mask = (visit < L)[:, None] & is_channel[None, :]
-    tl.store(out + (b * L + token[:, None]) * E + e[None, :], y.to(out.dtype.element_ty), mask=mask)
+    x += b % batch * x_batch + e
+    window = _zeros(e, K)
+    for k in tl.static_range(K - 1):
+        seen = first - (K - 1) + k
+        row = _rows(x, seen, 1, L, frame, is_channel, ROW, FRAMES, backwards)[0].to(tl.float32)
+        window = _pushed(window, tl.where(seen >= 0, row, 0.0), K)
+    rows = _rows(x, first, _TILE, L, frame, is_channel, ROW, FRAMES, backwards)
+    for start in range(first, tl.minimum(first + chunk, L), _TILE):
+        now = rows
+        rows = _rows(x, start + _TILE, _TILE, L, frame, is_channel, ROW, FRAMES, backwards)
+        for t in tl.static_range(_TILE):
+            window = _pushed(window, now[t].to(tl.float32), K)
+            y = _dot(vectors, window, shift, K)
+            y = y * sigmoid(y) if SILU else y
+            token = visited_tokens(tl.minimum(start + t, L - 1), L, frame, FRAMES, backwards)
+            mask = e < tl.where(start + t < L, E, 0)
+            tl.store(out + (b * L + token) * E + e, y.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 def backward_kernel(
-    x, taps, bias, grad_out, grad_x, grad_taps, grad_bias, L, frame, batch, x_batch,
+    x, taps, bias, grad_out, grad_x, grad_parameters, L, frame, chunk, batch, x_batch,
     ROW: tl.constexpr, E: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr,
-    FRAMES: tl.constexpr, REVERSE: tl.constexpr, T: tl.constexpr, CHANNELS: tl.constexpr,
+    FRAMES: tl.constexpr, REVERSE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of x, ``(G B, L, E)``, and, a summand a program, of taps and bias, for each of G directions."""
-    visit = tl.program_id(0) * T + tl.arange(0, T)
+    """The gradient of x, ``(G B, L, E)``, and of taps and bias one summand a program, ``(G B, chunks, K + 1, E)``."""
+    first = tl.program_id(0) * chunk
+    end = tl.minimum(first + chunk, L)
     b, g, backwards = direction(batch, REVERSE)
-    taps += g * E * K
     e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    is_channel = e < E
+    is_channel = inside(e, E, CHANNELS)
+    vectors = _taps(taps + g * E * K, e, is_channel, K)
     shift = load_vector(bias, g * E + e, is_channel)
-    x, grad_out = x + b % batch * x_batch, grad_out + b * L * E
-    part = b * tl.num_programs(0) + tl.program_id(0)
-
-    grad_rows = tl.zeros((T, CHANNELS), tl.float32)
-    # A token reaches the K - 1 visited after it.
-    for j in tl.static_range(K):
-        later = visit + j
-        mask = (later < L)[:, None] & is_channel[None, :]
-        grad = load_rows(grad_out, visited_tokens(later, L, frame, FRAMES, backwards), e, mask, E)
-        if SILU:
-            y = _convolve(x, taps, shift, later, e, is_channel, L, frame, ROW, K, FRAMES, backwards)
-            sigmoid = tl.sigmoid(y)
-            grad *= sigmoid * (1.0 + y * (1.0 - sigmoid))
-        grad_rows += grad * load_vector(taps + K - 1 - j, e * K, is_channel)[None, :]
-        if j == 0:
-            tl.store(grad_bias + part * E + e, tl.sum(grad, axis=0), mask=is_channel)
+    x += b % batch * x_batch + e
+    grad_out += b * L * E + e
+    window, grads, sums = _zeros(e, K), _zeros(e, K), _zeros(e, K + 1)
+    for k in tl.static_range(K - 1):
+        seen = first - (K - 1) + k
+        row = _rows(x, seen, 1, L, frame, is_channel, ROW, FRAMES, backwards)[0].to(tl.float32)
+        window = _pushed(window, tl.where(seen >= 0, row, 0.0), K)
+    rows = _rows(x, first, _TILE, L, frame, is_channel, ROW, FRAMES, backwards)
+    grad_rows = _rows(grad_out, first, _TILE, L, frame, is_channel, E, FRAMES, backwards)
+    # A row reaches the K - 1 outputs visited after it: its gradient is whole when these have been seen.
+    for start in range(first, end + K - 1, _TILE):
+        now, grad_now = rows, grad_rows
+        rows = _rows(x, start + _TILE, _TILE, L, frame, is_channel, ROW, FRAMES, backwards)
+        grad_rows = _rows(grad_out, start + _TILE, _TILE, L, frame, is_channel, E, FRAMES, backwards)
+        for t in tl.static_range(_TILE):
+            window = _pushed(window, now[t].to(tl.float32), K)
+            grad = tl.where(start + t < L, grad_now[t].to(tl.float32), 0.0)
+            if SILU:
+                y = _dot(vectors, window, shift, K)
+                share = sigmoid(y)
+                grad *= share * (1.0 + y * (1.0 - share))
+            grads = _pushed(grads, grad, K)
+            own = tl.where(start + t < end, grad, 0.0)
+            summed = ()
             for k in tl.static_range(K):
-                seen = visit - (K - 1) + k
-                mask_k = ((seen >= 0) & (seen < L))[:, None] & is_channel[None, :]
-                rows = load_rows(x, visited_tokens(seen, L, frame, FRAMES, backwards), e, mask_k, ROW)
-                tl.store(grad_taps + (part * E + e) * K + k, tl.sum(grad * rows, axis=0), mask=is_channel)
-    token = visited_tokens(visit, L, frame, FRAMES, backwards)
-    mask = (visit < L)[:, None] & is_channel[None, :]
-    tl.store(grad_x + (b * L + token[:, None]) * E + e[None, :], grad_rows.to(grad_x.dtype.element_ty), mask=mask)
+                summed = summed + (sums[k] + own * window[k],)
+            sums = summed + (sums[K] + own,)
+            grad_row = tl.zeros(e.shape, tl.float32)
+            for k in tl.static_range(K):
+                grad_row += vectors[K - 1 - k] * grads[k]
+            visit = start + t - (K - 1)
+            token = visited_tokens(tl.minimum(tl.maximum(visit, 0), L - 1), L, frame, FRAMES, backwards)
+            mask = e < tl.where((visit >= first) & (visit < end), E, 0)
+            tl.store(grad_x + (b * L + token) * E + e, grad_row.to(grad_x.dtype.element_ty), mask=mask)
+    grad_parameters += (b * tl.num_programs(0) + tl.program_id(0)) * (K + 1) * E + e
+    for k in tl.static_range(K + 1):
+        tl.store(grad_parameters + k * E, sums[k], mask=is_channel)

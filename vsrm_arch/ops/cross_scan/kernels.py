@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from vsrm_arch.ops.kernel_parts import LN2, cells_of, inside, load_vector, rates, softplus, store_sums
+from vsrm_arch.ops.kernel_parts import LN2, cells_of, inside, load_vector, rates, sigmoid, softplus, store_sums
 
 __all__ = ["backward_kernel", "forward_kernel"]
 
@@ -90,7 +90,7 @@ def backward_kernel(
             grad_raw = of_steps[t] + before
             before += of_times[t]
             if SOFTPLUS:
-                grad_raw *= tl.sigmoid(raws[t])
+                grad_raw *= sigmoid(raws[t])
             sum_bias += grad_raw
             tl.store(grad_delta + (p * K + t) * E + e, grad_raw.to(grad_delta.dtype.element_ty), mask=is_channel)
     part = tl.program_id(0).to(tl.int64) * E + e

@@ -16,6 +16,7 @@ from vsrm_arch.ops.kernel_parts import (
     inside,
     load_vector,
     rates,
+    sigmoid,
     softplus,
     store_sums,
     visited_tokens,
@@ -267,7 +268,7 @@ def gradients_kernel(
             sum_A += grad_exponent * step[None, :]
             grad_raw = tl.sum(grad_exponent * A2, axis=0) * LN2 + grad_entering * x
             if SOFTPLUS:
-                grad_raw *= tl.sigmoid(raw)
+                grad_raw *= sigmoid(raw)
             mask = e < tl.where(start + t <= last, E, 0)
             grad_raw = tl.where(mask, grad_raw, 0.0)
             cells = (b * L + token) * E + e
