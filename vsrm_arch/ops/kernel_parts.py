@@ -92,7 +92,7 @@ def norm_rows(x, is_column, COUNT: tl.constexpr, eps):
 def sigmoid(x):
     """``1 / (1 + exp(-x))``."""
     # Squared, the reciprocal root takes a third of a division's instructions.
-    root = tl.rsqrt(1.0 + tl.exp2(-LOG2E * x))
+    root = tl.rsqrt(1.0 + tl.exp2(-x * LOG2E))
     return root * root
 
 
