@@ -59,14 +59,16 @@ def test_t2s_visits_the_frames_of_a_pixel_before_the_next_pixel():
 
 def test_the_two_directions_of_s2t_mirror_each_other_when_their_weights_are_equal():
     mixer = S2TMamba(8).double()
-    mixer.backward_ssm.load_state_dict(mixer.forward_ssm.state_dict())
+    with torch.no_grad():
+        for parameter in mixer.ssm.parameters(recurse=False):
+            parameter[1] = parameter[0]
     x = torch.randn(1, 3, 2, 5, 8, dtype=torch.float64)
     flipped = x.flip(1, 2, 3)
     torch.testing.assert_close(mixer(flipped), mixer(x).flip(1, 2, 3))
 
 
 def test_step_sizes_start_log_uniform():
-    steps = torch.nn.functional.softplus(T2SMamba(256).forward_ssm.dt_proj.bias)
+    steps = torch.nn.functional.softplus(T2SMamba(256).ssm.dt_bias)
     assert 1e-3 <= steps.min() < 2e-3
     assert 5e-2 < steps.max() <= 1.0001e-1
 

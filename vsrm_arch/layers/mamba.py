@@ -1,7 +1,6 @@
 """The two Mamba mixers of VSRM: spatial-to-temporal (eq. 4) and temporal-to-spatial (eq. 5)."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from vsrm_arch.ops.norm_linear import norm_linear
 from vsrm_arch.ops.scan_order import ScanOrder
 from vsrm_arch.ops.selective_scan import selective_scan
 
-__all__ = ["S2TMamba", "SSMPath", "T2SMamba", "init_dt_proj", "run_paths", "s4d_real_init", "scan_parameters"]
+__all__ = ["S2TMamba", "SSMPaths", "T2SMamba", "init_dt_proj", "s4d_real_init", "scan_parameters"]
 
 
 def s4d_real_init(dim: int, d_state: int) -> nn.Parameter:
@@ -61,57 +60,58 @@ def scan_parameters(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Ten
     return torch.stack([F.linear(part, weight) for part, weight in zip(dt, dt_weight, strict=True)]), rows
 
 
-class SSMPath(nn.Module):
-    """The parameters of one direction of a mixer, ``SSM(Conv1d(x))`` in eq. 4b, 4c and 5b: conv1d, Δ projection, A, D.
+class SSMPaths(nn.Module):
+    """The paths of a mixer, ``SSM(Conv1d(x))`` in eq. 4b, 4c and 5b: forwards, or forwards and in reverse at once.
+
+    Each path has its own convolution, Δ projection, A and D, side by side in ``(paths, ...)``; x_proj is shared.
 
     Args:
-        inner_dim: E, the channels of the state space model.
+        inner_dim: E, the channels of the state space models.
         d_state: N, states a channel.
         d_conv: Taps of the causal convolution along the sequence.
         dt_rank: Channels from which Δ is projected.
-    """
-
-    def __init__(self, inner_dim: int, d_state: int, d_conv: int, dt_rank: int) -> None:
-        super().__init__()
-        self.conv1d = nn.Conv1d(inner_dim, inner_dim, d_conv, groups=inner_dim)
-        self.dt_proj = nn.Linear(dt_rank, inner_dim)
-        self.A_log = s4d_real_init(inner_dim, d_state)
-        self.D = nn.Parameter(torch.ones(inner_dim))
-        init_dt_proj(self.dt_proj)
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """Weight and bias of the convolution, weight and bias of the Δ projection, log(-A), D."""
-        conv1d, dt_proj = self.conv1d, self.dt_proj
-        assert conv1d.bias is not None
-        return conv1d.weight.squeeze(1), conv1d.bias, dt_proj.weight, dt_proj.bias, self.A_log.float(), self.D
-
-
-def run_paths(
-    paths: Sequence[SSMPath], x: Tensor, x_proj: nn.Linear, scan_order: ScanOrder, num_frames: int
-) -> tuple[Tensor, ...]:
-    """Runs the convolution and the scan of one path forwards, or of two paths forwards and in reverse, at once.
-
-    Args:
-        paths: One or two.
-        x: ``(B, L, E)``, tokens as they lie: index t·H·W + h·W + w.
-        x_proj: The projection E → dt_rank + 2N, shared by both directions.
+        paths: 1 or 2.
         scan_order: "s2t" visits a frame's pixels, then the next frame; "t2s" a pixel's frames, then the next pixel.
-        num_frames: T.
-
-    Returns:
-        ``(B, L, E)`` for each path, tokens in the same places.
     """
-    tensors = [path.tensors() for path in paths]
-    both = len(paths) > 1
-    stacked = [torch.stack(pair) for pair in zip(*tensors, strict=True)] if both else tensors[0]
-    weight, bias, dt_weight, dt_bias, A_log, D = stacked
-    order: dict[str, Any] = {"scan_order": scan_order, "num_frames": num_frames}
-    order["reverse"] = "both" if both else False
-    u = causal_conv1d(x, weight, bias, activation="silu", **order)
-    delta, rows = scan_parameters(u, x_proj.weight, dt_weight)
-    B, C = rows.chunk(2, dim=-1)
-    y = selective_scan(u, delta, -torch.exp(A_log), B, C, D, delta_bias=dt_bias, delta_softplus=True, **order)
-    return y.unbind() if both else (y,)
+
+    def __init__(
+        self, inner_dim: int, d_state: int, d_conv: int, dt_rank: int, paths: int, scan_order: ScanOrder
+    ) -> None:
+        super().__init__()
+        self.scan_order = scan_order
+        self.x_proj = nn.Linear(inner_dim, dt_rank + 2 * d_state, bias=False)
+        convs, dt_projs = [], []
+        for _ in range(paths):
+            convs.append(nn.Conv1d(inner_dim, inner_dim, d_conv, groups=inner_dim))
+            dt_projs.append(nn.Linear(dt_rank, inner_dim))
+            init_dt_proj(dt_projs[-1])
+        self.conv_weight = nn.Parameter(torch.stack([conv.weight.detach().squeeze(1) for conv in convs]))
+        self.conv_bias = nn.Parameter(torch.stack([conv.bias.detach() for conv in convs if conv.bias is not None]))
+        self.dt_weight = nn.Parameter(torch.stack([dt_proj.weight.detach() for dt_proj in dt_projs]))
+        self.dt_bias = nn.Parameter(torch.stack([dt_proj.bias.detach() for dt_proj in dt_projs]))
+        self.A_log = nn.Parameter(torch.stack([s4d_real_init(inner_dim, d_state).detach()] * paths))
+        self.D = nn.Parameter(torch.ones(paths, inner_dim))
+
+    def forward(self, x: Tensor, num_frames: int) -> tuple[Tensor, ...]:
+        """Runs the convolutions and the scans.
+
+        Args:
+            x: ``(B, L, E)``, tokens as they lie: index t·H·W + h·W + w.
+            num_frames: T.
+
+        Returns:
+            ``(B, L, E)`` for each path, tokens in the same places.
+        """
+        parameters = (self.conv_weight, self.conv_bias, self.dt_weight, self.dt_bias, self.A_log.float(), self.D)
+        both = len(self.D) > 1
+        conv_weight, conv_bias, dt_weight, dt_bias, A_log, D = parameters if both else (t[0] for t in parameters)
+        order: dict[str, Any] = {"scan_order": self.scan_order, "num_frames": num_frames}
+        order["reverse"] = "both" if both else False
+        u = causal_conv1d(x, conv_weight, conv_bias, activation="silu", **order)
+        delta, rows = scan_parameters(u, self.x_proj.weight, dt_weight)
+        B, C = rows.chunk(2, dim=-1)
+        y = selective_scan(u, delta, -torch.exp(A_log), B, C, D, delta_bias=dt_bias, delta_softplus=True, **order)
+        return y.unbind() if both else (y,)
 
 
 class _Mamba(nn.Module):
@@ -124,9 +124,8 @@ class _Mamba(nn.Module):
         inner_dim = expand * dim
         dt_rank = math.ceil(dim / 16)
         self.in_proj = nn.Linear(dim, 2 * inner_dim, bias=False)
-        self.x_proj = nn.Linear(inner_dim, dt_rank + 2 * d_state, bias=False)
-        self.forward_ssm = SSMPath(inner_dim, d_state, d_conv, dt_rank)
-        self.backward_ssm = SSMPath(inner_dim, d_state, d_conv, dt_rank) if bidirectional else None
+        paths = 2 if bidirectional else 1
+        self.ssm = SSMPaths(inner_dim, d_state, d_conv, dt_rank, paths, self.scan_order)
         self.out_proj = nn.Linear(inner_dim, dim, bias=False)
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
@@ -146,13 +145,10 @@ class _Mamba(nn.Module):
         else:
             projected = norm_linear(x_in, norm.weight, norm.bias, self.in_proj.weight, eps=norm.eps)
         tokens, z = projected.chunk(2, dim=-1)  # [B, L, E] each
-        paths = [path for path in (self.forward_ssm, self.backward_ssm) if path is not None]
-        y1, *y2 = run_paths(paths, tokens, self.x_proj, self.scan_order, num_frames)
+        y1, *rest = self.ssm(tokens, num_frames)
         # y1 ⊙ z + y2 ⊙ z with one multiplication less.
-        residual = None if norm is None else x_in
-        return gated_linear(y1, self.out_proj.weight, None, residual, other=y2[0] if y2 else None, gate=z).reshape(
-            x.shape
-        )
+        residual, y2 = None if norm is None else x_in, rest[0] if rest else None
+        return gated_linear(y1, self.out_proj.weight, None, residual, other=y2, gate=z).reshape(x.shape)
 
 
 class S2TMamba(_Mamba):

@@ -11,7 +11,6 @@ __all__ = [
     "cells_of",
     "direction",
     "inside",
-    "load_rows",
     "load_vector",
     "norm_rows",
     "product",
@@ -55,12 +54,6 @@ def visited_tokens(visit, L, frame, FRAMES: tl.constexpr, backwards):
     if FRAMES > 1:
         visit = (visit % FRAMES) * frame + visit // FRAMES
     return visit.to(tl.int64)
-
-
-@triton.jit
-def load_rows(pointer, token, column, mask, ROW: tl.constexpr):
-    """Rows of ``ROW`` elements, ``(tokens, columns)`` in float32; zero where masked."""
-    return tl.load(pointer + token[:, None] * ROW + column[None, :], mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
