@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from vsrm_arch.ops.triton import power_of_two_to
@@ -24,8 +25,11 @@ def gated_conv3d_fused(
     value: Tensor, gate: Tensor, value_weight: Tensor, value_bias: Tensor, gate_weight: Tensor, gate_bias: Tensor
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.gated_conv3d.gated_conv3d`."""
-    value_taps, gate_taps = (weight.flatten(1).t().contiguous() for weight in (value_weight, gate_weight))
-    return _forward(_tokens(value), _tokens(gate), value_taps, value_bias, gate_taps, gate_bias)
+    return _forward(_tokens(value), _tokens(gate), _taps(value_weight), value_bias, _taps(gate_weight), gate_bias)
+
+
+def _taps(weight: Tensor) -> Tensor:
+    return rearrange(weight, "c 1 t h w -> (h t w) c").contiguous()
 
 
 def _tokens(x: Tensor) -> Tensor:
@@ -55,7 +59,7 @@ class _Launch:
         self.constants = {"C": channels, "ROWS": rows, "FRAMES": at_once, "EDGE": int(chunks > 1)}
 
 
-# In both ops the features are (B, T, H, W, C), the taps (27, C).
+# In both ops the features are (B, T, H, W, C), the taps (27, C), by (row, frame, column).
 @torch.library.custom_op("vsrm::gated_conv3d", mutates_args=())
 def _forward(
     value: Tensor, gate: Tensor, value_taps: Tensor, value_bias: Tensor, gate_taps: Tensor, gate_bias: Tensor

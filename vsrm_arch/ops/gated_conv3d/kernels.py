@@ -29,23 +29,18 @@ def _strip(T, H, W, strips, C: tl.constexpr, FRAMES: tl.constexpr, ROWS: tl.cons
 
 
 @triton.jit
-def _cells(
-    place, h, is_row, k: tl.constexpr, j: tl.constexpr,
-    ROW: tl.constexpr, EDGE: tl.constexpr,
-):  # fmt: skip
+def _cells(place, h, is_row, k: tl.constexpr, j: tl.constexpr, ROW: tl.constexpr, EDGE: tl.constexpr):
     """Where row h lies in the frame and column that are k and j after the first, and whether it does."""
     token, t, w, e, T, H, W = place
     if EDGE:
         is_row = is_row & (t + k >= 0) & (t + k < T)
-    # A column before the first is a large one.
+    # As an unsigned number, a column before the first is a large one.
     mask = (w + j).to(tl.uint32, bitcast=True) < tl.where(is_row, W, 0).to(tl.uint32, bitcast=True)
     return (token + (H.to(tl.int64) * k + h) * W + j) * ROW + e, mask
 
 
 @triton.jit
-def _load_row(
-    x, place, h, is_row, AROUND: tl.constexpr, ROW: tl.constexpr, FRAMES: tl.constexpr, EDGE: tl.constexpr,
-):  # fmt: skip
+def _load_row(x, place, h, is_row, AROUND: tl.constexpr, ROW: tl.constexpr, FRAMES: tl.constexpr, EDGE: tl.constexpr):
     """Row h in float32, zero outside of the clip; ``AROUND`` = 1 includes the neighbouring frames and columns."""
     row = ()
     for k in tl.static_range(-EDGE * AROUND, FRAMES + EDGE * AROUND):
@@ -56,9 +51,7 @@ def _load_row(
 
 
 @triton.jit
-def _store_row(
-    x, place, h, row, C: tl.constexpr, FRAMES: tl.constexpr, EDGE: tl.constexpr,
-):  # fmt: skip
+def _store_row(x, place, h, row, C: tl.constexpr, FRAMES: tl.constexpr, EDGE: tl.constexpr):
     """Writes what :func:`_load_row` reads with ``AROUND`` = 0."""
     for k in tl.static_range(FRAMES):
         for j in tl.static_range(COLUMNS):
@@ -68,13 +61,10 @@ def _store_row(
 
 @triton.jit
 def _load_taps(taps, e, C: tl.constexpr, FLIP: tl.constexpr):
-    """The 27 taps of each channel, by (row, frame, column)."""
+    """The 27 taps of each channel in float32, by (row, frame, column)."""
     loaded = ()
-    for dh in tl.static_range(3):
-        for dt in tl.static_range(3):
-            for dw in tl.static_range(3):
-                i = 9 * dt + 3 * dh + dw
-                loaded += (tl.load(taps + (26 - i if FLIP else i) * C + e).to(tl.float32),)
+    for i in tl.static_range(27):
+        loaded += (tl.load(taps + (26 - i if FLIP else i) * C + e).to(tl.float32),)
     return loaded
 
 
@@ -109,7 +99,7 @@ def _correlate(sums, row, x, FRAMES: tl.constexpr, EDGE: tl.constexpr):
 
 
 @triton.jit
-def _below_normal(x):
+def _normal_tail(x):
     """The share of the normal distribution below ``-|x|``."""
     # Two to a polynomial, the best of its degree: off by 5e-8 at most.
     a = tl.abs(x)
@@ -143,10 +133,10 @@ def gated_kernel(
                 grad = _load_row(grad_out, place, h - 1, True, 0, C, FRAMES, EDGE)
             for i in tl.static_range(FRAMES * COLUMNS):
                 y = g_above[i]
-                below = _below_normal(y)
-                gelu = tl.maximum(y, 0.0) - tl.abs(y) * below
+                tail = _normal_tail(y)
+                gelu = tl.maximum(y, 0.0) - tl.abs(y) * tail
                 if BACKWARD:
-                    slope = tl.where(y < 0, below, 1.0 - below) + y * tl.exp2(-0.72134752 * y * y) * 0.39894228
+                    slope = tl.where(y < 0, tail, 1.0 - tail) + y * tl.exp2(-0.72134752 * y * y) * 0.39894228
                     outs += (grad[i] * gelu,)
                     grads += (grad[i] * v_above[i] * slope,)
                 else:
@@ -191,10 +181,7 @@ def convolution_backward_kernel(
                 for j in tl.static_range(1, COLUMNS + 1):
                     grad_bias += g[k * (COLUMNS + 2) + j]
         x_above, x_centre = x_centre, x_below
-    sums += ((part.to(tl.int64) * tl.cdiv(W, COLUMNS) + w // COLUMNS) * 28) * C + e
-    for dh in tl.static_range(3):
-        for dt in tl.static_range(3):
-            for dw in tl.static_range(3):
-                tap = grad_taps[9 * dh + 3 * dt + dw]
-                tl.store(sums + (26 - 9 * dt - 3 * dh - dw) * C, tap, mask=w < W)
+    sums += (part.to(tl.int64) * tl.cdiv(W, COLUMNS) + w // COLUMNS) * 28 * C + e
+    for i in tl.static_range(27):
+        tl.store(sums + (26 - i) * C, grad_taps[i], mask=w < W)
     tl.store(sums + 27 * C, grad_bias, mask=w < W)
