@@ -80,7 +80,7 @@ def check(shape, dtype):
     assert_right(gated_conv3d_fused, shape, dtype)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 3, 4, 5, 6), (1, 2, 1, 19, 70)])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 3, 4, 5, 6), (1, 5, 2, 3, 3), (1, 2, 1, 19, 70)])
 def test_fused_against_portable(poisoned_memory, shape):
     check(shape, torch.float32)
 

@@ -3,16 +3,17 @@
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from vsrm_arch.ops.triton import power_of_two_from, power_of_two_to
+from vsrm_arch.ops.triton import power_of_two_to
 
 __all__ = ["gated_conv3d_fused", "limit"]
 
-_COLUMNS, _CHANNELS = 32, 64
+# A thread takes a whole clip if it is short, which leaves out the frames around it, or else some frames of it.
+_SHORT, _FRAMES = 3, 2
 # A program walks down a strip of rows: a short one where there are few programs to keep a large card busy.
-_FEWEST_ROWS, _MOST_ROWS, _PROGRAMS = 2, 16, 512
-_GROUP = 8  # image rows that a summand of the weights' gradient covers
+_FEWEST_ROWS, _MOST_ROWS, _PROGRAMS = 2, 32, 256
 
 
 def limit(x: Tensor) -> str | None:
@@ -24,8 +25,11 @@ def gated_conv3d_fused(
     value: Tensor, gate: Tensor, value_weight: Tensor, value_bias: Tensor, gate_weight: Tensor, gate_bias: Tensor
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.gated_conv3d.gated_conv3d`."""
-    value_taps, gate_taps = (weight.flatten(1).t().contiguous() for weight in (value_weight, gate_weight))
-    return _forward(_tokens(value), _tokens(gate), value_taps, value_bias, gate_taps, gate_bias)
+    return _forward(_tokens(value), _tokens(gate), _taps(value_weight), value_bias, _taps(gate_weight), gate_bias)
+
+
+def _taps(weight: Tensor) -> Tensor:
+    return rearrange(weight, "c 1 t h w -> (h t w) c").contiguous()
 
 
 def _tokens(x: Tensor) -> Tensor:
@@ -36,38 +40,36 @@ def _tokens(x: Tensor) -> Tensor:
 
 
 class _Launch:
-    """The grid of (strips of rows, parts of a row, blocks of channels), the sizes and the constants."""
+    """The grid, the sizes and the constants."""
 
     def __init__(self, x: Tensor) -> None:
+        from vsrm_arch.ops.gated_conv3d.kernels import COLUMNS, THREADS
+
         batch, frames, height, width, channels = x.shape
-        columns, block = min(_COLUMNS, power_of_two_from(width)), min(_CHANNELS, power_of_two_from(channels))
-        parts, blocks = -(-width // columns), -(-channels // block)
-        rows = power_of_two_to(batch * frames * height * parts * blocks // _PROGRAMS)
+        at_once = frames if frames <= _SHORT else _FRAMES
+        chunks = -(-frames // at_once)
+        self.columns = -(-width // COLUMNS.value)
+        blocks = -(-self.columns * channels // THREADS.value)
+        rows = power_of_two_to(batch * chunks * blocks * height // _PROGRAMS)
         rows = min(max(rows, _FEWEST_ROWS), _MOST_ROWS)
         strips = -(-height // rows)
-        self.grid = (batch * frames * strips, parts, blocks)
-        self.sizes = (frames, height, width)
-        self.strips = strips
-        self.tile = {"C": channels, "COLUMNS": columns, "CHANNELS": block}
-        self.constants = {**self.tile, "ROWS": rows}
-
-    def rows(self, value: Tensor, gate: Tensor) -> dict[str, int]:
-        """The constants of a kernel that reads both features."""
-        return {**self.constants, "VALUE_ROW": value.stride(3), "GATE_ROW": gate.stride(3)}
+        self.parts = batch * chunks * strips
+        self.grid = (self.parts * blocks,)
+        self.sizes = (frames, height, width, strips)
+        self.constants = {"C": channels, "ROWS": rows, "FRAMES": at_once, "EDGE": int(chunks > 1)}
 
 
-# In both ops the features are (B, T, H, W, C), the taps (27, C).
+# In both ops the features are (B, T, H, W, C), the taps (27, C), by (row, frame, column).
 @torch.library.custom_op("vsrm::gated_conv3d", mutates_args=())
 def _forward(
     value: Tensor, gate: Tensor, value_taps: Tensor, value_bias: Tensor, gate_taps: Tensor, gate_bias: Tensor
 ) -> Tensor:
     from vsrm_arch.ops.gated_conv3d.kernels import gated_kernel
 
-    launch = _Launch(value)
     out = torch.empty_like(value, memory_format=torch.contiguous_format)
+    launch, rows = _Launch(value), {"VALUE_ROW": value.stride(3), "GATE_ROW": gate.stride(3)}
     inputs = (value, gate, value_taps, value_bias, gate_taps, gate_bias)
-    sizes = (*launch.sizes, launch.strips)
-    gated_kernel[launch.grid](*inputs, None, out, None, *sizes, **launch.rows(value, gate), BACKWARD=False)
+    gated_kernel[launch.grid](*inputs, None, out, None, *launch.sizes, **rows, **launch.constants, BACKWARD=False)
     return out
 
 
@@ -91,31 +93,28 @@ def _backward(
     """The gradients of the six inputs."""
     from vsrm_arch.ops.gated_conv3d.kernels import gated_kernel
 
-    launch = _Launch(value)
-    grad_first, grad_second = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (value, gate))
+    grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (value, gate)]
+    launch, rows = _Launch(value), {"VALUE_ROW": value.stride(3), "GATE_ROW": gate.stride(3)}
     inputs = (value, gate, value_taps, value_bias, gate_taps, gate_bias, grad_out)
-    sizes = (*launch.sizes, launch.strips)
-    gated_kernel[launch.grid](*inputs, grad_first, grad_second, *sizes, **launch.rows(value, gate), BACKWARD=True)
-    grad_value, *of_value = _through_convolution(value, value_taps, value_bias, grad_first)
-    grad_gate, *of_gate = _through_convolution(gate, gate_taps, gate_bias, grad_second)
+    gated_kernel[launch.grid](*inputs, *grads, *launch.sizes, **rows, **launch.constants, BACKWARD=True)
+    grad_value, *of_value = _through_convolution(value, value_taps, value_bias, grads[0])
+    grad_gate, *of_gate = _through_convolution(gate, gate_taps, gate_bias, grads[1])
     return grad_value, grad_gate, of_value[0], of_value[1], of_gate[0], of_gate[1]
 
 
 def _through_convolution(x: Tensor, taps: Tensor, bias: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of a convolution's input, taps and bias."""
-    from vsrm_arch.ops.gated_conv3d.kernels import convolve_kernel, grad_taps_kernel
+    from vsrm_arch.ops.gated_conv3d.kernels import convolution_backward_kernel
 
     launch = _Launch(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    convolve_kernel[launch.grid](grad, taps.flip(0), grad_x, *launch.sizes, launch.strips, **launch.constants)
-    rows = x.shape[0] * x.shape[1] * x.shape[2]
-    groups = -(-rows // _GROUP)
-    grad_taps = x.new_empty(groups, *taps.shape, dtype=torch.float32)
-    grad_taps_kernel[(groups, 9, launch.grid[2])](
-        x, grad, grad_taps, rows, *launch.sizes, _GROUP, **launch.tile, ROW=x.stride(3)
-    )  # fmt: skip
-    grad_bias = grad.flatten(0, -2).sum(0, dtype=torch.float32)
-    return grad_x, grad_taps.sum(0).to(taps.dtype), grad_bias.to(bias.dtype)
+    summands = x.new_empty(launch.parts * launch.columns, 28, x.shape[-1], dtype=torch.float32)
+    convolution_backward_kernel[launch.grid](
+        x, taps, grad, grad_x, summands, *launch.sizes, **launch.constants, ROW=x.stride(3)
+    )
+    sums = summands.sum(0)
+    # What an op returns must not share memory.
+    return grad_x, sums[:27].to(taps.dtype), sums[27].to(bias.dtype, copy=True)
 
 
 @_backward.register_fake
