@@ -1,8 +1,7 @@
 """The fused norm and product: one Triton kernel each way, and one matrix product for the weight's gradient.
 
-Saves its inputs only. Backward recomputes the norm of x and, where parts are normed, the product; both stay on chip. What
-the weight's gradient is a product of is written in the dtype of the product: the normed x, and with parts the gradient
-before their norms.
+Saves its inputs only. Backward recomputes the norm of x and, where parts are normed, the product. It writes, in the
+product's dtype, what that matrix product takes: the normed x, and with parts the gradient by what they are norms of.
 """
 
 from typing import Any
@@ -142,7 +141,7 @@ def _(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     widths = _widths(norm_weight, norm_bias, bias, part_weight, part_bias)
-    return torch.empty_like(x), torch.empty_like(weight), x.new_empty(sum(widths), dtype=torch.float32)
+    return torch.empty_like(x), weight.new_empty(weight.shape), x.new_empty(sum(widths), dtype=torch.float32)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
