@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from vsrm_arch.ops.kernel_parts import load_vector, product
+from vsrm_arch.ops.kernel_parts import load_vector, product, sigmoid
 
 __all__ = ["backward_kernel", "forward_kernel"]
 
@@ -74,10 +74,10 @@ def backward_kernel(
             rows += tl.load(other + m[:, None] * OTHER_ROW + k[None, :], mask=mask, other=0.0).to(tl.float32)
         if gate is not None:
             z = tl.load(gate + m[:, None] * GATE_ROW + k[None, :], mask=mask, other=0.0).to(tl.float32)
-            sigmoid = tl.sigmoid(z)
-            slope = sigmoid * (1.0 + z * (1.0 - sigmoid))
+            share = sigmoid(z)
+            slope = share * (1.0 + z * (1.0 - share))
             tl.store(grad_gate + cells, (grad_gated * rows * slope).to(grad_gate.dtype.element_ty), mask=mask)
-            rows *= z * sigmoid
-            grad_gated *= z * sigmoid
+            rows *= z * share
+            grad_gated *= z * share
         tl.store(gated + cells, rows.to(gated.dtype.element_ty), mask=mask)
     tl.store(grad_x + cells, grad_gated.to(grad_x.dtype.element_ty), mask=mask)
