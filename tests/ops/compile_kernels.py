@@ -81,9 +81,9 @@ if __name__ == "__main__":
     points = [torch.rand(1, 20, 2, requires_grad=True) for _ in range(2)]
     encoded_sample_fused(torch.randn(1, 4, 5, 40).to(dtype).requires_grad_(), *points, 4.0).sum().backward()
     if dtype != torch.float32:
-        x, weight = torch.randn(1, 6, 40).to(dtype), torch.randn(144, 40)
+        x, weight = torch.randn(1, 6, 40).to(dtype).requires_grad_(), torch.randn(144, 40)
         norm, parts = torch.randn(40), torch.randn(2, 72)
-        norm_linear_fused(x, norm, norm, weight, torch.randn(144), parts, parts, 1e-5)
-        norm_linear_fused(x, None, None, weight, None, None, None, 1e-5)
-        gated_linear_fused(x, weight, None, torch.randn(1, 6, 144), x, x)
-        gated_linear_fused(x, weight, torch.randn(144), None, None, None)
+        norm_linear_fused(x, norm, norm, weight, torch.randn(144), parts, parts, 1e-5).sum().backward()
+        norm_linear_fused(x, None, None, weight, None, None, None, 1e-5).sum().backward()
+        gated_linear_fused(x, weight, None, torch.randn(1, 6, 144), x, x).sum().backward()
+        gated_linear_fused(x, weight, torch.randn(144), None, None, None).sum().backward()

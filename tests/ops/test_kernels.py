@@ -19,6 +19,7 @@ def test_the_kernels_compile(capability, dtype):
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     # Twice the convolution's two kernels, the scan's two passes, sensitivity and gradients, and two carries; the cross
-    # scan's two; the gated convolution's two, and one for each half; the sampling's two; four products in half types.
-    products = 4 if dtype == "bfloat16" else 0
+    # scan's two; the gated convolution's two, and one for each half; the sampling's two; in half types two each of the
+    # two products, with and without all options.
+    products = 8 if dtype == "bfloat16" else 0
     assert len(result.stdout.splitlines()) == 2 * (2 + 6) + 2 + (2 + 2) + 2 + products

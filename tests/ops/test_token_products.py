@@ -32,55 +32,86 @@ def same(got, want, dtype):
     assert_same(got, {name: t.to(got[name].dtype) for name, t in want.items()}, dtype)
 
 
+def drop(inputs, names):
+    return {name: None if name.startswith(names) else t for name, t in inputs.items()}
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("parts", [0, 2])
+@pytest.mark.parametrize("without", [(), ("norm",), ("part",), ("part", "bias"), ("norm", "part", "bias")])
 @pytest.mark.parametrize(("tokens", "channels", "columns"), [(1, 6, 8), (70, 40, 144)])
-def test_norm_linear(dtype, parts, tokens, channels, columns):
+def test_norm_linear(poisoned_memory, monkeypatch, dtype, without, tokens, channels, columns):
+    # So few that one of them takes several blocks of tokens.
+    monkeypatch.setattr("vsrm_arch.ops.norm_linear.fused._PROGRAMS", 2)
     inputs = {
         "x": torch.randn(1, tokens, channels) * 2 + 1,
         "norm_weight": torch.rand(channels) + 0.5,
         "norm_bias": torch.randn(channels),
         "weight": torch.randn(columns, channels) / channels**0.5,
-        "bias": torch.randn(columns) if parts else None,
-        "part_weight": torch.rand(parts, columns // parts) + 0.5 if parts else None,
-        "part_bias": torch.randn(parts, columns // parts) if parts else None,
+        "bias": torch.randn(columns),
+        "part_weight": torch.rand(2, columns // 2) + 0.5,
+        "part_bias": torch.randn(2, columns // 2),
     }
-    inputs = rounded(inputs, dtype, {"x"})
+    inputs = rounded(drop(inputs, without), dtype, {"x"})
     got = outputs_and_gradients(lambda **t: norm_linear_fused(*t.values(), 1e-5), inputs)
     want = outputs_and_gradients(lambda **t: norm_linear_portable(*t.values(), 1e-5), in_double(inputs))
     same(got, want, dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("gated", [False, True])
-@pytest.mark.parametrize(("tokens", "channels", "columns"), [(1, 6, 8), (70, 40, 144)])
-def test_gated_linear(dtype, gated, tokens, channels, columns):
+@pytest.mark.parametrize("without", [("bias",), ("residual",), ("other",), ("gate",), ("other", "gate")])
+@pytest.mark.parametrize("activations", [("x", "other", "gate"), ("gate",)])
+@pytest.mark.parametrize(("tokens", "channels", "columns"), [(1, 6, 8), (70, 40, 144), (5, 144, 40)])
+def test_gated_linear(poisoned_memory, dtype, without, activations, tokens, channels, columns):
     inputs = {
         "x": torch.randn(1, tokens, channels),
         "weight": torch.randn(columns, channels) / channels**0.5,
-        "bias": None if gated else torch.randn(columns),
+        "bias": torch.randn(columns),
         "residual": torch.randn(1, tokens, columns),
-        "other": torch.randn(1, tokens, channels) if gated else None,
-        "gate": torch.randn(1, tokens, channels) if gated else None,
+        "other": torch.randn(1, tokens, channels),
+        "gate": torch.randn(1, tokens, channels),
     }
-    inputs = rounded(inputs, dtype, {"x", "other", "gate"})
+    inputs = rounded(drop(inputs, without), dtype, activations)
 
     def fused(**t):
         with torch.autocast(DEVICE, dtype):
             return gated_linear_fused(*t.values())
 
     got = outputs_and_gradients(fused, inputs)
-    assert got["output"].dtype == torch.float32
+    assert got["output"].dtype == (dtype if "residual" in without else torch.float32)
     same(got, outputs_and_gradients(lambda **t: gated_linear_portable(*t.values()), in_double(inputs)), dtype)
 
 
 def test_rows_that_lie_apart():
     both = torch.randn(1, 20, 32, device=DEVICE, dtype=torch.bfloat16)
-    x, gate = both.chunk(2, dim=-1)
     weight, residual = torch.randn(8, 16, device=DEVICE), torch.randn(1, 20, 8, device=DEVICE)
-    got = gated_linear_fused(x, weight, None, residual, None, gate)
-    want = gated_linear_fused(x.contiguous(), weight, None, residual, None, gate.contiguous())
-    assert torch.equal(got, want)
+
+    def run(x, gate):
+        leaves = [t.detach().requires_grad_() for t in (x, weight, gate)]
+        out = gated_linear_fused(*leaves[:2], None, residual, None, leaves[2])
+        return out, *torch.autograd.grad(out.square().sum(), leaves)
+
+    halves = both.chunk(2, dim=-1)
+    for apart, together in zip(run(*halves), run(*(half.contiguous() for half in halves)), strict=True):
+        assert torch.equal(apart, together)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_as_ops_of_pytorch(full):
+    dtype = torch.bfloat16
+    x, grad = (torch.randn(5, size, device=DEVICE, dtype=dtype) for size in (8, 12))
+    weight, bias, norm, part = (torch.randn(size, device=DEVICE) for size in ((12, 8), (12,), (8,), (2, 6)))
+    norms = (x, norm, norm.clone(), weight, bias, part, part.clone()) if full else (x, None, None, weight, *[None] * 3)
+    gates = (x, weight, bias, x.clone(), x.clone()) if full else (x, weight, None, None, None)
+    residual = grad.float() if full else None
+    calls = {
+        torch.ops.vsrm.norm_linear: (*norms, 1e-5, dtype),
+        torch.ops.vsrm.norm_linear_backward: (grad, *norms, 1e-5),
+        torch.ops.vsrm.gated_linear: (*gates[:3], residual, *gates[3:], dtype),
+        torch.ops.vsrm.gated_linear_backward: (grad if residual is None else residual, *gates, dtype),
+    }
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    for op, arguments in calls.items():
+        torch.library.opcheck(op, arguments, test_utils=tests)
 
 
 @pytest.mark.parametrize(

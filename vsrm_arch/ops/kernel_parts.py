@@ -13,6 +13,7 @@ __all__ = [
     "inside",
     "load_vector",
     "norm_rows",
+    "norm_rows_backward",
     "product",
     "rates",
     "sigmoid",
@@ -75,10 +76,18 @@ def product(a, b):
 
 @triton.jit
 def norm_rows(x, is_column, COUNT: tl.constexpr, eps):
-    """Rows of mean zero and variance one, over the COUNT columns that are there."""
+    """Rows of mean zero and variance one, over the COUNT columns that are there, and what they were multiplied by."""
     x = tl.where(is_column[None, :], x, 0.0)
     centred = tl.where(is_column[None, :], x - (tl.sum(x, axis=1) / COUNT)[:, None], 0.0)
-    return centred * tl.rsqrt(tl.sum(centred * centred, axis=1) / COUNT + eps)[:, None]
+    scale = tl.rsqrt(tl.sum(centred * centred, axis=1) / COUNT + eps)
+    return centred * scale[:, None], scale
+
+
+@triton.jit
+def norm_rows_backward(grad, normed, scale, COUNT: tl.constexpr):
+    """The gradient by the rows that :func:`norm_rows` took; ``grad`` is zero where there is no column."""
+    mean, along = tl.sum(grad, axis=1) / COUNT, tl.sum(grad * normed, axis=1) / COUNT
+    return (grad - mean[:, None] - normed * along[:, None]) * scale[:, None]
 
 
 @triton.jit

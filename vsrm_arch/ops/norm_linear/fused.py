@@ -1,9 +1,12 @@
-"""The fused norm and product: one Triton kernel forward; backward saves the inputs only and recomputes with PyTorch."""
+"""The fused norm and product: one Triton kernel each way, and one matrix product for the weight's gradient.
+
+Saves its inputs only. Backward recomputes the norm of x and, where parts are normed, the product. It writes, in the
+product's dtype, what that matrix product takes: the normed x, and with parts the gradient by what they are norms of.
+"""
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vsrm_arch.ops.matrices import matrix_limit, working_dtype
@@ -12,6 +15,8 @@ from vsrm_arch.ops.triton import power_of_two_from
 __all__ = ["limit", "norm_linear_fused"]
 
 _ROWS, _COLUMNS, _WARPS, _STAGES = 64, 64, 4, 1
+_BACKWARD_ROWS, _BACKWARD_STAGES = 32, 3
+_PROGRAMS = 512  # as many as a large card runs at a time, each with a summand of the vectors' gradients
 _MOST_PART = 256
 
 
@@ -52,22 +57,21 @@ def _forward(
 ) -> Tensor:
     from vsrm_arch.ops.norm_linear.kernels import forward_kernel
 
-    (tokens, inner), columns = x.shape, len(weight)
-    span = _COLUMNS if part_weight is None else part_weight.shape[1]
-    out = x.new_empty(tokens, columns, dtype=dtype)
-    forward_kernel[(-(-tokens // _ROWS),)](
-        *(x, norm_weight, norm_bias, weight.contiguous(), bias, part_weight, part_bias, out, tokens, eps),
-        K=inner,
-        N=columns,
-        SPAN=span,
-        PARTS=part_weight is not None,
-        ROWS=_ROWS,
-        INNER=max(16, power_of_two_from(inner)),
-        COLUMNS=max(16, power_of_two_from(span)),
+    out = x.new_empty(len(x), len(weight), dtype=dtype)
+    forward_kernel[(-(-len(x) // _ROWS),)](
+        *(x, norm_weight, norm_bias, weight.contiguous(), bias, part_weight, part_bias, out, len(x), eps),
+        **_constants(weight, part_weight, _ROWS),
         num_warps=_WARPS,
         num_stages=_STAGES,
     )
     return out
+
+
+def _constants(weight: Tensor, part_weight: Tensor | None, rows: int) -> dict[str, int]:
+    columns, inner = weight.shape
+    span = _COLUMNS if part_weight is None else part_weight.shape[1]
+    tile = {"ROWS": rows, "INNER": max(16, power_of_two_from(inner)), "COLUMNS": max(16, power_of_two_from(span))}
+    return {"K": inner, "N": columns, "SPAN": span, "PARTS": part_weight is not None, **tile}
 
 
 @_forward.register_fake
@@ -85,39 +89,76 @@ def _(
     return x.new_empty(len(x), len(weight), dtype=dtype)
 
 
+@torch.library.custom_op("vsrm::norm_linear_backward", mutates_args=())
+def _backward(
+    grad: Tensor,
+    x: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    part_weight: Tensor | None,
+    part_bias: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, of the weight, and in float32, one after the other, of the vectors."""
+    from vsrm_arch.ops.norm_linear.kernels import backward_kernel
+
+    widths = _widths(norm_weight, norm_bias, bias, part_weight, part_bias)
+    programs = min(-(-len(x) // _BACKWARD_ROWS), _PROGRAMS)
+    constants = _constants(weight, part_weight, _BACKWARD_ROWS)
+    summands = x.new_empty(programs, sum(widths), dtype=torch.float32)
+    grad_x = torch.empty_like(x)
+    normed = x if norm_weight is None and x.dtype == grad.dtype else torch.empty_like(x, dtype=grad.dtype)
+    grad_y = grad if part_weight is None else torch.empty_like(grad)
+    # Converted here, once instead of in every program.
+    matrix = weight.to(grad.dtype).contiguous()
+    backward_kernel[(programs,)](
+        *(grad, x, norm_weight, norm_bias, matrix, bias, part_weight, grad_x, None if normed is x else normed, grad_y),
+        *(*summands.split(widths, dim=1), len(x), eps),
+        SUMS=sum(widths),
+        **constants,
+        num_warps=4 if constants["COLUMNS"] <= 128 else 8,
+        num_stages=_BACKWARD_STAGES if part_weight is None else 1,
+    )
+    return grad_x, (grad_y.t() @ normed).to(weight.dtype), summands.sum(0)
+
+
+def _widths(*vectors: Tensor | None) -> list[int]:
+    return [0 if vector is None else vector.numel() for vector in vectors]
+
+
+@_backward.register_fake
+def _(
+    grad: Tensor,
+    x: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    part_weight: Tensor | None,
+    part_bias: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    widths = _widths(norm_weight, norm_bias, bias, part_weight, part_bias)
+    return torch.empty_like(x), weight.new_empty(weight.shape), x.new_empty(sum(widths), dtype=torch.float32)
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.eps, ctx.dtype = inputs
+    *tensors, ctx.eps, _ = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, norm_weight, norm_bias, weight, bias, part_weight, _ = ctx.saved_tensors
-    matrix, normed = weight.to(ctx.dtype), x
-    with torch.autocast(x.device.type, enabled=False):
-        if norm_weight is not None:
-            gamma, beta = norm_weight.float(), norm_bias.float()
-            normed, mean, rstd = torch.native_layer_norm(x.float(), [x.shape[1]], gamma, beta, ctx.eps)
-        normed = normed.to(ctx.dtype)
-        grad_part_weight = grad_part_bias = None
-        if part_weight is not None:
-            y = F.linear(normed, matrix, None if bias is None else bias.to(ctx.dtype)).unflatten(1, part_weight.shape)
-            y = y.float()
-            grad = grad.float().unflatten(1, part_weight.shape)
-            standard, part_mean, part_rstd = torch.native_layer_norm(y, y.shape[2:], None, None, ctx.eps)
-            grad_part_weight, grad_part_bias = (grad * standard).sum(0), grad.sum(0)
-            grad, _, _ = torch.ops.aten.native_layer_norm_backward(
-                grad * part_weight, y, y.shape[2:], part_mean, part_rstd, None, None, [True, False, False]
-            )
-            grad = grad.flatten(1).to(ctx.dtype)
-        grad_weight = grad.t() @ normed
-        grad_bias = None if bias is None else grad.sum(0, dtype=torch.float32).to(bias.dtype)
-        grad_x, grad_norm_weight, grad_norm_bias = grad @ matrix, None, None
-        if norm_weight is not None:
-            grad_x, grad_norm_weight, grad_norm_bias = torch.ops.aten.native_layer_norm_backward(
-                grad_x.float(), x.float(), [x.shape[1]], mean, rstd, gamma, beta, [True, True, True]
-            )
-    grads = (grad_x.to(x.dtype), grad_norm_weight, grad_norm_bias, grad_weight.to(weight.dtype), grad_bias)
-    return *grads, grad_part_weight, grad_part_bias, None, None
+    _, norm_weight, norm_bias, _, *others = ctx.saved_tensors
+    grad_x, grad_weight, sums = _backward(grad.contiguous(), *ctx.saved_tensors, ctx.eps)
+    vectors = (norm_weight, norm_bias, *others)
+    parts = sums.split(_widths(*vectors))
+    of_norm_weight, of_norm_bias, *of_others = (
+        None if vector is None else part.view_as(vector).to(vector.dtype)
+        for vector, part in zip(vectors, parts, strict=True)
+    )
+    return grad_x, of_norm_weight, of_norm_bias, grad_weight, *of_others, None, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
