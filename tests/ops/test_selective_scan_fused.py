@@ -150,7 +150,7 @@ def test_the_end_of_a_sequence(kernel_device, poisoned_memory):
 @pytest.mark.gpu
 @pytest.mark.parametrize("reverse", [False, True])
 def test_more_than_32_bits_can_count(reverse):
-    """Of the tokens' numbers as well as of the states that the backward pass keeps, one of each four."""
+    """Of the numbers in the tokens as well as in the states that the backward pass keeps."""
     if torch.cuda.mem_get_info()[0] < 50 * 2**30:
         pytest.skip("needs 50 GiB of GPU memory")
     end = 300
