@@ -243,6 +243,25 @@ def test_network_of_another_scale_is_told(build):
         train(model, 1, 1)
 
 
+def test_vsrm_in_bfloat16_on_a_cpu_stays_close(build):
+    """Within 0.005 of an output in [0, 1], a hundredth of the losses and a twentieth of the gradient."""
+    network = {"type": "VSRM", "embed_dim": 16, "num_damb": 1, "num_s2tmb": 1, "d_state": 4, "flow_network": "none"}
+    data = {"lq": torch.rand(1, 3, 3, 6, 7), "gt": torch.rand(1, 3, 3, 24, 28)}
+
+    def run(amp):
+        torch.manual_seed(1)
+        model = build(scale=4, network_g=network, train={"amp": amp}, val={"amp": amp})
+        enlarged = model.enlarge(data["lq"])
+        step(model, 1, data)
+        return enlarged, model.get_current_log()
+
+    (exact, want), (rounded, got) = run("off"), run("bf16")
+    assert 0 < (rounded - exact).abs().max() < 0.005
+    norm = want.pop("grad_norm")
+    assert got.pop("grad_norm") == pytest.approx(norm, rel=0.05)
+    assert got == pytest.approx(want, rel=0.01)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
 def test_trains_on_a_gpu(build, amp):

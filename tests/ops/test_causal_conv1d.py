@@ -293,6 +293,11 @@ def test_limits_of_the_package(shape, dtype, taps, message):
     assert cuda.limit(x.float()[:, :1, :8], weight[:8, :2]) is None
 
 
+def test_the_package_is_not_deterministic(deterministic_algorithms):
+    x, weight = torch.empty(1, 9, 8, device="meta"), torch.empty(8, 4, device="meta")
+    assert "order of its sums" in str(cuda.limit(x, weight))
+
+
 def test_the_package_on_a_cpu():
     with pytest.raises(UserError, match=r"asks for backend 'causal_conv1d', but it needs a CUDA device, not cpu$"):
         causal_conv1d(**conv_inputs(1, 2, 8, 4), backend="causal_conv1d")

@@ -2,10 +2,11 @@ import pytest
 import torch
 from ops_testing import assert_same, outputs_and_gradients
 
-from vsrm_arch.ops.encoded_sample import encoded_sample, fused
+from vsrm_arch.ops.encoded_sample import BACKENDS, encoded_sample, fused, portable
 from vsrm_arch.ops.encoded_sample.portable import encoded_sample_portable
 from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
 
+BACKENDS_HERE = ["portable", "naive"]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -48,15 +49,30 @@ def test_wrong_shape(name, shape, message):
         encoded_sample(**{**sample_inputs(2, 3, 4, 5, 8), name: torch.zeros(shape)}, extent=4.0)
 
 
-def test_gradients_of_the_definition():
-    inputs = [tensor.double().requires_grad_() for tensor in sample_inputs(1, 3, 4, 5, 4).values()]
+@pytest.mark.parametrize("backend", BACKENDS_HERE)
+def test_gradcheck(backend):
+    feature, position, local = (tensor.double().requires_grad_() for tensor in sample_inputs(1, 3, 4, 5, 4).values())
 
-    def without_float32(*tensors):
-        # The encoding is computed in float32 at least, which is too coarse for differences.
-        feature, position, _ = tensors
-        return encoded_sample_portable(feature, position, torch.zeros_like(position), 4.0)
+    def sample(feature, position, local):
+        return encoded_sample(feature, position, local, extent=4.0, backend=backend)
 
-    assert torch.autograd.gradcheck(without_float32, [*inputs[:2], inputs[2].detach()])
+    assert torch.autograd.gradcheck(sample, [feature, position, local.detach()])
+    # The encoding is computed in float32, which is too coarse for small differences.
+    assert torch.autograd.gradcheck(sample, [feature.detach(), position.detach(), local], eps=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3, 2), (2, 3, 4, 37, 10), (1, 1, 7, 20, 4)])
+def test_portable_is_naive(shape):
+    inputs = {name: tensor.double() for name, tensor in sample_inputs(*shape).items()}
+    got, want = (outputs_and_gradients(encoded_sample, inputs, extent=4.0, backend=b) for b in BACKENDS_HERE)
+    assert_same(got, want, torch.float64)
+
+
+def test_a_position_that_is_not_a_number_reads_no_memory_of_others():
+    inputs = sample_inputs(1, 3, 4, 5, 4)
+    inputs["position"][0, 2] = float("nan")
+    got = encoded_sample(**inputs, extent=4.0, backend="naive")
+    assert got.isnan().all(dim=-1).tolist() == [[False, False, True, False, False]]
 
 
 def check(shape, dtype):
@@ -93,11 +109,18 @@ def test_limits():
     assert fused.limit(feature) is None
     assert fused.limit(feature.double()) == "it knows no float64"
     assert fused.limit(feature[..., :5]) == "it takes an even number of channels up to 512, not 5"
-    torch.use_deterministic_algorithms(True)
-    try:
-        assert fused.limit(feature) == "the order of its sums changes from run to run"
-    finally:
-        torch.use_deterministic_algorithms(False)
+
+
+def test_what_runs_deterministically(deterministic_algorithms):
+    refusal = "the order of its sums changes from run to run: unset the backend, or deterministic algorithms"
+    feature = torch.zeros(1, 2, 2, 6)
+    assert fused.limit(feature) == refusal
+    assert portable.limit(feature.to("meta")) == refusal  # on a GPU
+    assert portable.limit(feature) is None
+
+
+def test_backends_are_listed():
+    assert BACKENDS.names == ("triton", "portable", "naive")
 
 
 @pytest.mark.gpu

@@ -97,6 +97,11 @@ def test_limits_of_mamba_ssm(shape, dtype, states, message):
     assert mamba_ssm.limit(u.float()[:, :1, :8], A[:8, :16]) is None
 
 
+def test_mamba_ssm_is_not_deterministic(deterministic_algorithms):
+    u, A = torch.empty(1, 9, 8, device="meta"), torch.empty(8, 16, device="meta")
+    assert "order of its sums" in str(mamba_ssm.limit(u, A))
+
+
 def test_mamba_ssm_on_a_cpu():
     with pytest.raises(UserError, match=r"asks for backend 'mamba_ssm', but it needs a CUDA device, not cpu$"):
         selective_scan(**scan_inputs(1, 2, 2, 2), backend="mamba_ssm")

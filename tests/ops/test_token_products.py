@@ -36,6 +36,28 @@ def drop(inputs, names):
     return {name: None if name.startswith(names) else t for name, t in inputs.items()}
 
 
+def leaves(shapes, without):
+    """Random tensors in float64 that want a gradient; those named in ``without`` are None."""
+    return [
+        None if name in without else torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        for name, shape in shapes.items()
+    ]
+
+
+@pytest.mark.parametrize("without", [(), ("norm_weight", "norm_bias"), ("bias", "part_weight", "part_bias")])
+def test_gradcheck_of_norm_linear(without):
+    shapes = {"x": (2, 2, 4), "norm_weight": (4,), "norm_bias": (4,), "weight": (6, 4), "bias": (6,)}
+    tensors = leaves(shapes | {"part_weight": (2, 3), "part_bias": (2, 3)}, without)
+    assert torch.autograd.gradcheck(lambda *t: norm_linear(*t, backend="portable"), tensors)
+
+
+@pytest.mark.parametrize("without", [(), ("bias", "residual", "other"), ("bias", "gate", "other")])
+def test_gradcheck_of_gated_linear(without):
+    shapes = {"x": (2, 2, 4), "weight": (5, 4), "bias": (5,)}
+    tensors = leaves(shapes | {"residual": (2, 2, 5), "other": (2, 2, 4), "gate": (2, 2, 4)}, without)
+    assert torch.autograd.gradcheck(lambda *t: gated_linear(*t, backend="portable"), tensors)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("without", [(), ("norm",), ("part",), ("part", "bias"), ("norm", "part", "bias")])
 @pytest.mark.parametrize(("tokens", "channels", "columns"), [(1, 6, 8), (70, 40, 144)])

@@ -207,6 +207,7 @@ class RecurrentVSROptions:
     network_g: dict[str, Any] = option("a registered network and its arguments")
     path: PathOptions = option("files to start from")
     manual_seed: int | None = option("seed; null: random", None)
+    deterministic: bool = option("whether the same run gives the same numbers on a GPU as well; slower", False)
     find_unused_parameters: bool = option("distributed: whether some parameters may get no gradient", False)
     train: TrainOptions | None = option("training", None)
     val: ValOptions | None = option("validation and test", None)

@@ -26,6 +26,7 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.files import remove_partial_files
 from vsrm_arch.inference import super_resolve, with_mirror
 from vsrm_arch.models import checkpoints
+from vsrm_arch.models.determinism import explained, use_deterministic_algorithms
 from vsrm_arch.models.devices import autocast, choose_device, patient_group
 from vsrm_arch.models.divergence import stop_if_not_finite
 from vsrm_arch.models.optimization import LearningRates, build_optimizer, flow_parameters, load_moments
@@ -60,6 +61,8 @@ class RecurrentVSRModel(BaseModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         self.device = choose_device(opt)
+        if opt.get("deterministic", False):
+            use_deterministic_algorithms()
         self.val_options = config.parse(ValOptions, opt.get("val") or {}, "val")
         # Iterations that the weights have seen.
         self.iteration = 0
@@ -165,7 +168,8 @@ class RecurrentVSRModel(BaseModel):
             UserError: If a loss or the gradient is not finite; on every rank, before the weights change.
         """
         self.optimizer_g.zero_grad()
-        losses = self._backward()
+        with explained():
+            losses = self._backward()
         self.learning_rates.drop_frozen_gradients(current_iter)
         self.scaler.unscale_(self.optimizer_g)
         trained = self.learning_rates.trained_parameters(current_iter)

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
+
 from vsrm_arch.errors import UserError
 
-__all__ = ["INSTALL_CUDA", "Backend", "BackendInfo", "Backends"]
+__all__ = ["INSTALL_CUDA", "Backend", "BackendInfo", "Backends", "unordered_sums"]
 
 # The remedy wherever a CUDA package is missing: pip alone leaves out a part of the build or fails to compile it.
 INSTALL_CUDA = "the README's section Backends says how to install the extra cuda"
@@ -21,6 +23,13 @@ Op = TypeVar("Op", bound=Callable[..., object])
 
 def _always(_: str) -> None:
     """Nothing stands in the way on any device."""
+
+
+def unordered_sums() -> str | None:
+    """Why an implementation with atomic sums cannot run now, or None if it can."""
+    if torch.are_deterministic_algorithms_enabled():
+        return "the order of its sums changes from run to run: unset the backend, or deterministic algorithms"
+    return None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops.backends import INSTALL_CUDA
+from vsrm_arch.ops.backends import INSTALL_CUDA, unordered_sums
 from vsrm_arch.ops.scan_order import Visit
 
 __all__ = ["causal_conv1d_cuda", "limit", "obstacle"]
@@ -36,7 +36,7 @@ def limit(x: Tensor, weight: Tensor) -> str | None:
         return f"it takes channel-last tokens with a multiple of 8 channels, not {x.shape[2]}"
     if x.numel() > 2**31 - 1:
         return f"it takes at most {2**31 - 1} elements (32-bit offsets), not {x.numel()}: split the sequence"
-    return None
+    return unordered_sums()
 
 
 def causal_conv1d_cuda(

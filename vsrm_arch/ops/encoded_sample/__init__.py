@@ -8,8 +8,8 @@ from torch import Tensor
 from vsrm_arch.ops import triton
 from vsrm_arch.ops.backends import Backend, Backends
 from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
-from vsrm_arch.ops.encoded_sample import fused
-from vsrm_arch.ops.encoded_sample.portable import encoded_sample_portable
+from vsrm_arch.ops.encoded_sample import fused, portable
+from vsrm_arch.ops.encoded_sample.naive import encoded_sample_naive
 
 __all__ = ["BACKENDS", "encoded_sample"]
 
@@ -17,7 +17,8 @@ BACKENDS = Backends(
     "encoded_sample",
     [
         Backend("triton", fused.encoded_sample_fused, triton.obstacle),
-        Backend("portable", encoded_sample_portable),
+        Backend("portable", portable.encoded_sample_portable),
+        Backend("naive", encoded_sample_naive),
     ],
 )
 
@@ -27,7 +28,7 @@ def encoded_sample(
     position: Tensor,
     local: Tensor,
     extent: float,
-    backend: Literal["portable", "triton"] | None = None,
+    backend: Literal["portable", "naive", "triton"] | None = None,
 ) -> Tensor:
     """Samples a feature bilinearly, its border replicated, and adds a sinusoidal encoding: ``φ(feature; p) + PE``.
 
@@ -59,7 +60,8 @@ def encoded_sample(
     check_same_device(feature, {"feature": feature, "position": position, "local": local})
 
     def limit(name: str) -> str | None:
-        return fused.limit(feature) if name == "triton" else None
+        limits = {"triton": fused.limit, "portable": portable.limit}
+        return limits[name](feature) if name in limits else None
 
     run = BACKENDS.choose(backend, feature.device.type, limit)
     with torch.autocast(feature.device.type, enabled=False):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vsrm_arch.ops.backends import unordered_sums
 from vsrm_arch.ops.positional_encoding import frequencies
 from vsrm_arch.ops.triton import power_of_two_from
 
@@ -23,11 +24,9 @@ def limit(feature: Tensor) -> str | None:
     """Why the kernels cannot take a feature (B, H, W, C), or None if they can."""
     if feature.dtype == torch.float64:
         return "it knows no float64"
-    if torch.are_deterministic_algorithms_enabled():
-        return "the order of its sums changes from run to run"
     if feature.shape[-1] > _MOST_CHANNELS or feature.shape[-1] % 2:
         return f"it takes an even number of channels up to {_MOST_CHANNELS}, not {feature.shape[-1]}"
-    return None
+    return unordered_sums()
 
 
 def encoded_sample_fused(feature: Tensor, position: Tensor, local: Tensor, extent: float) -> Tensor:

@@ -1,12 +1,18 @@
-"""Sampling and encoding in plain PyTorch, which is also the definition."""
+"""Sampling and encoding by PyTorch's grid_sample."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vsrm_arch.ops.backends import unordered_sums
 from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
 
-__all__ = ["encoded_sample_portable"]
+__all__ = ["encoded_sample_portable", "limit"]
+
+
+def limit(feature: Tensor) -> str | None:
+    """Why grid_sample cannot take a feature (B, H, W, C), or None if it can."""
+    return None if feature.device.type == "cpu" else unordered_sums()
 
 
 def encoded_sample_portable(feature: Tensor, position: Tensor, local: Tensor, extent: float) -> Tensor:

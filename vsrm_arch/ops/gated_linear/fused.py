@@ -148,8 +148,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    _, _, bias, other, gate = ctx.saved_tensors
-    grad_x, grad_weight, grad_bias, grad_gate = _backward(grad.contiguous(), *ctx.saved_tensors, ctx.dtype)
+    saved = ctx.saved_tensors  # which activation checkpointing hands out once
+    _, _, bias, other, gate = saved
+    grad_x, grad_weight, grad_bias, grad_gate = _backward(grad.contiguous(), *saved, ctx.dtype)
     return (
         grad_x,
         grad_weight,

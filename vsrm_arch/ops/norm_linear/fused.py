@@ -150,8 +150,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _autograd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    _, norm_weight, norm_bias, _, *others = ctx.saved_tensors
-    grad_x, grad_weight, sums = _backward(grad.contiguous(), *ctx.saved_tensors, ctx.eps)
+    saved = ctx.saved_tensors  # which activation checkpointing hands out once
+    _, norm_weight, norm_bias, _, *others = saved
+    grad_x, grad_weight, sums = _backward(grad.contiguous(), *saved, ctx.eps)
     vectors = (norm_weight, norm_bias, *others)
     parts = sums.split(_widths(*vectors))
     of_norm_weight, of_norm_bias, *of_others = (

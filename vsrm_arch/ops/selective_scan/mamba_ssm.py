@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops.backends import INSTALL_CUDA
+from vsrm_arch.ops.backends import INSTALL_CUDA, unordered_sums
 from vsrm_arch.ops.scan_order import Visit
 
 __all__ = ["limit", "obstacle", "selective_scan_mamba_ssm"]
@@ -47,7 +47,7 @@ def limit(u: Tensor, A: Tensor) -> str | None:
         return f"it takes at most {_MOST_ELEMENTS} elements (32-bit offsets), not {u.numel()}: split the sequence"
     if A.shape[-1] > _MOST_STATES:
         return f"it takes at most {_MOST_STATES} states a channel, not {A.shape[-1]}"
-    return None
+    return unordered_sums()
 
 
 class _SelectiveScanCuda(torch.autograd.Function):
