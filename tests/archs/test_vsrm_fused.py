@@ -25,6 +25,8 @@ def run(vsrm, lq, backend, dtype, ops):
         for op in ops:
             function = getattr(importlib.import_module(f"vsrm_arch.ops.{op}.{backend}"), f"{op}_{backend}")
             stack.enter_context(importlib.import_module(f"vsrm_arch.ops.{op}").BACKENDS.replaced(function))
+        # Of the convolutions that PyTorch runs, TF32 would be the largest difference.
+        stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
         with torch.autocast(lq.device.type, dtype, enabled=dtype != torch.float32):
             output = vsrm(lq)
         output.float().square().mean().backward()

@@ -71,9 +71,11 @@ class CudaRecorder:
                 with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                     result = function()
             except BaseException:
-                # A capture that became invalid ends before the allocator has been told.
+                # A capture that became invalid ends before allocator and random number generator have been told.
                 with suppress(RuntimeError):
                     torch._C._cuda_endAllocateToPool(self._device, self._pool)
+                generator = torch.cuda.default_generators[self._device]
+                generator.graphsafe_set_state(generator.clone_state())
                 raise
         self._graphs[id(graph)] = graph
         return graph.replay, result

@@ -162,7 +162,9 @@ def convolution_backward_kernel(
     mirrored = _load_taps(taps, e, C, True)
     zero = tl.zeros((THREADS,), tl.float32)
     zeros = (zero,) * (FRAMES * COLUMNS)
-    above, centre, x_above, x_centre = zeros, zeros, zeros, zeros
+    above, centre, x_centre = zeros, zeros, zeros
+    # Zeros of its own: the compiler takes what a loop hands from name to name for unchanged if both begin as the same.
+    x_above = (tl.zeros((THREADS,), tl.float32),) * (FRAMES * COLUMNS)
     grad_taps, grad_bias = (zero,) * 27, zero
     for h in range(first - 1, end + 1):
         g = _load_row(grad, place, h, (h >= 0) & (h < H), 1, C, FRAMES, EDGE)

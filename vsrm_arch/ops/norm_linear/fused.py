@@ -15,7 +15,7 @@ from vsrm_arch.ops.triton import power_of_two_from
 __all__ = ["limit", "norm_linear_fused"]
 
 _ROWS, _COLUMNS, _WARPS, _STAGES = 64, 64, 4, 1
-_BACKWARD_ROWS, _BACKWARD_STAGES = 32, 3
+_BACKWARD_ROWS, _BACKWARD_STAGES = 64, 3
 _PROGRAMS = 512  # as many as a large card runs at a time, each with a summand of the vectors' gradients
 _MOST_PART = 256
 
