@@ -88,6 +88,7 @@ class _Launch:
             "FRAMES": frames,
             "STATES": max(16, power_of_two_from(states)),
             "CHANNELS": self.width,
+            "WORD": 2 if all(map(_has_words, (B, C))) else 1,
             "num_warps": 1,
             "num_stages": 1,
         }
@@ -102,6 +103,12 @@ class _Launch:
         grid = (count, self.grid[1], batch)
         carry_kernel[grid](A, added, durations, carried, chunks, self.samples, BACKWARD=backward, **constants)
         return carried
+
+
+def _has_words(rows: Tensor) -> bool:
+    """Whether a row of states can be loaded in words of two."""
+    distances = (*rows.stride()[:2], rows.storage_offset(), rows.shape[2])
+    return rows.dtype == torch.bfloat16 and all(distance % 2 == 0 for distance in distances)
 
 
 @torch.library.custom_op("vsrm::selective_scan", mutates_args=())
