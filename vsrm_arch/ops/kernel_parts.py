@@ -139,11 +139,12 @@ def rates(A, e, n, is_channel, is_state, N: tl.constexpr):
 def store_sums(pointer, cells, mask, PRECISION: tl.constexpr, CHANNELS: tl.constexpr):
     """Stores the sums of ``(STATES, CHANNELS)`` over the channels.
 
-    A matrix product with ones, whose 16 columns are equal, takes fewer instructions than exchanges between threads.
+    A matrix product with ones, whose 16 rows are equal, takes fewer instructions than exchanges between threads. A
+    thread has the states of a channel, and so hands over rows of the transposed cells.
     """
     if PRECISION == "bf16":
-        sums = product(cells.to(tl.bfloat16), tl.full((CHANNELS, 16), 1.0, tl.bfloat16))
+        sums = product(tl.full((16, CHANNELS), 1.0, tl.bfloat16), tl.trans(cells.to(tl.bfloat16)))
     else:
-        sums = tl.dot(cells, tl.full((CHANNELS, 16), 1.0, tl.float32), input_precision=PRECISION)
-    column = tl.arange(0, 16)[None, :]
-    tl.store(pointer[:, None] + 0 * column, sums, mask=mask[:, None] & (column == 0))
+        sums = tl.dot(tl.full((16, CHANNELS), 1.0, tl.float32), tl.trans(cells), input_precision=PRECISION)
+    row = tl.arange(0, 16)[:, None]
+    tl.store(pointer[None, :] + 0 * row, sums, mask=mask[None, :] & (row == 0))

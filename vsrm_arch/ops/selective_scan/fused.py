@@ -19,7 +19,6 @@ _CARRY_TILE, _CARRY_WARPS = 64, 4
 # As many programs as keep a large card busy; chunks are not cut shorter or made longer than this.
 _PROGRAMS = 8192
 _SHORTEST_CHUNK, _LONGEST_CHUNK = 64, 1024
-_REGISTERS = 168  # of a thread of the backward pass: they leave room for a third program on a scheduler
 _MOST_STATES = 64
 
 
@@ -195,9 +194,7 @@ def _backward(
     grad_parameters = A.new_empty(batch, launch.chunks, A.shape[2] + 2, channels)
     inputs = (u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states)
     results = (grad_u, grad_delta, grad_rows, grad_parameters)
-    registers = _REGISTERS if u.dtype == torch.bfloat16 else None
-    constants = {**launch.constants, "PRECISION": SUMS[u.dtype], "maxnreg": registers}
-    gradients_kernel[launch.grid](*inputs, *results, *launch.sizes, **constants)
+    gradients_kernel[launch.grid](*inputs, *results, *launch.sizes, **launch.constants, PRECISION=SUMS[u.dtype])
     of_directions = grad_parameters.unflatten(0, (launch.directions, launch.samples)).sum((1, 2))
     return grad_u, grad_delta, grad_rows.sum(0), of_directions
 
