@@ -2,7 +2,7 @@ import pytest
 import torch
 from ops_testing import assert_same, outputs_and_gradients
 
-from vsrm_arch.ops.scan_parameters import _multiplied_out, _one_after_the_other
+from vsrm_arch.ops.scan_parameters import _multiplied_out, _one_after_the_other, scan_parameters
 
 
 @pytest.mark.parametrize("directions", [(), (2,)])
@@ -20,8 +20,20 @@ def test_multiplied_out_is_the_same(directions):
 
 def test_each_direction_has_its_own():
     u, x_weight, dt_weight = torch.randn(2, 1, 5, 8), torch.randn(6, 8), torch.randn(2, 8, 2)
-    delta, rows = _one_after_the_other(u, x_weight, dt_weight)
+    delta, rows = scan_parameters(u, x_weight, dt_weight)
     for i in range(2):
         projected = u[i] @ x_weight.T
         torch.testing.assert_close(delta[i], projected[..., :2] @ dt_weight[i].T)
         torch.testing.assert_close(rows[i], projected[..., 2:])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("directions", [(), (2,)])
+def test_in_half_precision_on_a_gpu(directions):
+    u, x_weight, dt_weight = (torch.randn(shape) for shape in ((*directions, 2, 9, 12), (7, 12), (*directions, 12, 3)))
+    want = scan_parameters(u, x_weight, dt_weight)
+    with torch.autocast("cuda", torch.bfloat16):
+        got = scan_parameters(u.cuda(), x_weight.cuda(), dt_weight.cuda())
+    for one, other in zip(got, want, strict=True):
+        assert one.dtype == torch.bfloat16
+        assert (one.cpu() - other).abs().max() < 2e-2 * other.abs().max()

@@ -60,7 +60,7 @@ class SSMPaths(nn.Module):
         self.conv_bias = nn.Parameter(torch.stack([conv.bias.detach() for conv in convs if conv.bias is not None]))
         self.dt_weight = nn.Parameter(torch.stack([dt_proj.weight.detach() for dt_proj in dt_projs]))
         self.dt_bias = nn.Parameter(torch.stack([dt_proj.bias.detach() for dt_proj in dt_projs]))
-        self.A_log = nn.Parameter(torch.stack([s4d_real_init(inner_dim, d_state).detach()] * paths))
+        self.A_log = nn.Parameter(s4d_real_init(inner_dim, d_state).detach().repeat(paths, 1, 1))
         self.D = nn.Parameter(torch.ones(paths, inner_dim))
 
     def forward(self, x: Tensor, num_frames: int) -> tuple[Tensor, ...]:
@@ -76,8 +76,8 @@ class SSMPaths(nn.Module):
         parameters = (self.conv_weight, self.conv_bias, self.dt_weight, self.dt_bias, self.A_log.float(), self.D)
         both = len(self.D) > 1
         conv_weight, conv_bias, dt_weight, dt_bias, A_log, D = parameters if both else (t[0] for t in parameters)
-        order: dict[str, Any] = {"scan_order": self.scan_order, "num_frames": num_frames}
-        order["reverse"] = "both" if both else False
+        reverse = "both" if both else False
+        order: dict[str, Any] = {"scan_order": self.scan_order, "num_frames": num_frames, "reverse": reverse}
         u = causal_conv1d(x, conv_weight, conv_bias, activation="silu", **order)
         delta, rows = scan_parameters(u, self.x_proj.weight, dt_weight)
         B, C = rows.chunk(2, dim=-1)

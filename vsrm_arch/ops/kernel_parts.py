@@ -93,7 +93,7 @@ def norm_rows_backward(grad, normed, scale, COUNT: tl.constexpr):
 @triton.jit
 def sigmoid(x):
     """``1 / (1 + exp(-x))``."""
-    # Squared, the reciprocal root takes a third of a division's instructions.
+    # Squared, the reciprocal root takes fewer instructions than a division.
     root = tl.rsqrt(1.0 + tl.exp2(-x * LOG2E))
     return root * root
 
