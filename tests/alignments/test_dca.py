@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsrm_arch.alignments import DCA
+from vsrm_arch.alignments import dca as dca_module
 from vsrm_arch.alignments.dca import _region_grid
 from vsrm_arch.ops.encoded_sample import encoded_sample
 from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
@@ -137,3 +138,21 @@ def test_cross_mamba_against_equation_11():
     y = (h * C[:, None, :]).sum(-1) + dca.D * u[:, -1]
     expected = (y * F.silu(z)) @ dca.out_proj.weight.T
     torch.testing.assert_close(dca.cross_mamba(R, Q), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_in_portions_without_gradient(monkeypatch, batch):
+    dca = DCA(8)
+    torch.nn.init.normal_(dca.offset_net[-1].weight)
+    reference, target = torch.randn(2, batch, 8, 5, 7)
+    flow = torch.randn(batch, 2, 5, 7)
+    whole = dca(reference, target, flow).detach()
+    calls = []
+    monkeypatch.setattr(DCA, "cross_mamba", lambda *a, run=DCA.cross_mamba: calls.append(len(a[2])) or run(*a))
+    for pixels in (1, 8, 36):
+        monkeypatch.setattr(dca_module, "_PORTION", pixels * batch)
+        calls.clear()
+        with torch.no_grad():
+            torch.testing.assert_close(dca(reference, target, flow), whole)
+        full, rest = divmod(5 * 7, pixels)
+        assert calls == [pixels * batch] * full + [rest * batch] * (rest > 0)

@@ -37,9 +37,9 @@ class OfTokens(nn.Module):
         return self.inner(clip.movedim(2, -1))
 
 
-def executed(network):
+def counted(network):
     macs = macs_of_clip(network, H, W, T)
-    assert macs.protocol == macs.executed
+    assert macs.protocol == macs.needed
     return macs
 
 
@@ -56,21 +56,21 @@ class TestByHand:
         ],
     )
     def test_layers(self, network, expected):
-        assert executed(network).executed == expected
+        assert counted(network).needed == expected
 
     def test_deformable_convolution(self):
         class Deformed(OfFrames):
             def forward(self, clip):
                 return self.inner[0](clip.flatten(0, 1), clip.new_zeros(T, 18, H, W))
 
-        assert executed(Deformed(DeformConv2d(3, 4, 3, padding=1))).executed == T * H * W * 4 * 3 * 9
+        assert counted(Deformed(DeformConv2d(3, 4, 3, padding=1))).needed == T * H * W * 4 * 3 * 9
 
     @pytest.mark.parametrize(("mixer", "paths"), [(S2TMamba, 2), (T2SMamba, 1)])
     def test_mixers(self, mixer, paths):
         dim, inner, rank, states, taps = 3, 6, 1, 4, 4
-        macs = executed(OfTokens(mixer(dim, expand=2, d_state=states, d_conv=taps)))
+        macs = counted(OfTokens(mixer(dim, expand=2, d_state=states, d_conv=taps)))
         path = inner * taps + inner * (rank + 2 * states) + rank * inner
-        assert macs.executed == T * H * W * (dim * 2 * inner + paths * path + inner * dim)
+        assert macs.needed == T * H * W * (dim * 2 * inner + paths * path + inner * dim)
         assert macs.scan == 9 * T * H * W * inner * states * paths
 
     def test_alignment(self):
@@ -88,7 +88,7 @@ class TestByHand:
         offset_net = 9 * dim * dim // 2 + dim // 2 * 2
         reference = 9 * (dim * inner + 4 * inner + inner * (rank + states) + rank * inner)
         target = dim * 2 * inner + inner * states + inner * dim
-        assert macs.executed == H * W * (reference + target) + (H + 2) * (W + 2) * offset_net
+        assert macs.needed == H * W * (reference + target) + (H + 2) * (W + 2) * offset_net
         assert macs.protocol == H * W * (reference + target + 9 * offset_net)
         assert macs.scan == 9 * H * W * 9 * inner * states
 
@@ -102,7 +102,7 @@ class TestEndlessClip:
         vsrm = VSRM(**options)
         assert macs_of_clip(vsrm, 8, 8, 6) == clip
         assert macs_of_clip(vsrm, 8, 8, 7) - clip == frame
-        assert clip.executed < 6 * frame.executed
+        assert clip.needed < 6 * frame.needed
 
     def test_a_short_clip(self):
         frame, clip = count_macs(lambda: OfFrames(nn.Conv2d(3, 1, 1)), 4, 4, 1)
@@ -128,6 +128,6 @@ def test_the_full_network_has_the_multiply_adds_of_the_specification():
     frame, _ = count_macs(VSRM, 64, 64, 3)
     assert frame.protocol * 1e-9 == pytest.approx(219, rel=0.005)
     # The offset network of the alignment once a frame, not once a window.
-    assert frame.executed * 1e-9 == pytest.approx(204.4, abs=0.1)
+    assert frame.needed * 1e-9 == pytest.approx(204.4, abs=0.1)
     tokens, pixels = 3 * 64 * 64, 8 * 64 * 64
     assert frame.scan == 9 * 224 * 16 * (4 * 3 * (6 * 2 + 1) * tokens + pixels * 9)

@@ -67,7 +67,7 @@ class TestRows:
             bench_networks([file], [(4, 6)], ["float32"], ceilings, **SHORT, batch=2, train=train)[0]
             for train in (False, True)
         )
-        assert forward.gmac == forward.executed_gmac == pytest.approx(macs * 1e-9)
+        assert forward.gmac == forward.needed_gmac == pytest.approx(macs * 1e-9)
         assert forward.scan_gop == 0
         assert forward.matrix_share == pytest.approx(2 * macs / (forward.ms * 1e-3) / 1e12)
         # ms are those of the whole step of two clips of three frames.

@@ -3,17 +3,19 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vsrm_arch.alignments import DCA
 from vsrm_arch.bench import timing
 from vsrm_arch.bench.ops import OpCase, bench_ops
 from vsrm_arch.bench.workloads import WORKLOADS
 from vsrm_arch.errors import UserError
-from vsrm_arch.ops import describe_backends
+from vsrm_arch.ops import causal_conv1d, cross_scan, describe_backends
 
 CPU = torch.device("cpu")
 SHORT = {"device": CPU, "repeats": 2, "warmup": 0}
 SHAPES = {"selective_scan": (2, 6, 4, 3), "cross_scan": (5, 3, 4, 2), "causal_conv1d": (2, 6, 4, 3)}
 SHAPES |= {"gated_conv3d": (2, 3, 4, 5), "encoded_sample": (3, 4, 2, 6)}
-SHAPES |= {"norm_linear": (6, 4, 8), "gated_linear": (6, 4, 8)}
+SHAPES |= {"norm_linear": (6, 4, 8), "gated_linear": (6, 4, 8), "dca": (4, 5, 6)}
+PARAMETERS_OF_DCA = sum(p.numel() for p in DCA(6).parameters())
 # Elements: tokens in the dtype, parameters in float32, output, exponentials.
 BY_HAND = {
     "selective_scan": (2 * 6 * (4 + 4 + 3 + 3), 4 * 3 + 4 + 4, 2 * 6 * 4, 2 * 6 * 4 * 3),
@@ -23,6 +25,7 @@ BY_HAND = {
     "norm_linear": (6 * 4 + 8 * 4 + 2 * 4, 0, 6 * 8, 0),
     "gated_linear": (3 * 6 * 4 + 6 * 8 + 8 * 4, 0, 6 * 8, 6 * 4),
     "encoded_sample": (3 * 4 * 6, 2 * 3 * 4 * 2 * 2, 3 * 4 * 2 * 6, 3 * 4 * 2 * 6),
+    "dca": (2 * 4 * 5 * 6, 4 * 5 * 2 + PARAMETERS_OF_DCA, 4 * 5 * 6, 4 * 5 * 2 * 6 * 16 * 8),
 }
 
 
@@ -32,7 +35,7 @@ def _a_run_a_sample(monkeypatch):
 
 
 def test_every_op_has_a_workload():
-    assert set(WORKLOADS) == {info.op for info in describe_backends(["cpu"])}
+    assert set(WORKLOADS) - {"dca"} == {info.op for info in describe_backends(["cpu"])}
 
 
 @pytest.mark.parametrize("op", SHAPES)
@@ -69,6 +72,19 @@ def test_speed_up_over_the_reference(ceilings):
 def test_the_definition_is_left_out_unless_asked_for(ceilings):
     rows = bench_ops(["selective_scan"], (1, 4, 2, 2), ["float32"], ceilings, **SHORT)
     assert {row.backend for row in rows} == {"portable"}
+
+
+def test_dca_runs_on_the_backends_asked_for(monkeypatch):
+    inputs = WORKLOADS["dca"].inputs((4, 5, 6), torch.float32, CPU)
+    ran = []
+    for op in (causal_conv1d, cross_scan):
+        for name, backend in op.BACKENDS._backends.items():
+            spy = replace(backend, run=lambda *a, b=backend: ran.append(b.name) or b.run(*a))
+            monkeypatch.setitem(op.BACKENDS._backends, name, spy)
+    outputs = [WORKLOADS["dca"].op(**inputs, backend=name) for name in ("best", "portable", "naive")]
+    assert ran == ["portable"] * 4 + ["naive"] * 2
+    torch.testing.assert_close(outputs[1], outputs[0])
+    torch.testing.assert_close(outputs[2], outputs[0])
 
 
 def test_mamba_ssm_gets_its_tokens_channels_first(monkeypatch):

@@ -11,11 +11,11 @@ from vsrm_arch.bench.report import markdown, network_table, op_table, write_csv,
 NETWORK = NetworkRow(
     network="VSRM", mode="forward", size="64x64", dtype="bf16", batch=1, frames=16, status="ok",
     ms=12.345, ms_lower=12.0, ms_upper=13.0, parameters=17_076_281, peak_gib=1.234, first_peak_gib=1.5,
-    gmac=219.09, scan_gop=71.35, executed_gmac=204.38, matrix_share=0.0512, samples=(12.0, 12.345, 13.0),
+    gmac=219.09, scan_gop=71.35, needed_gmac=204.38, matrix_share=0.0512, samples=(12.0, 12.345, 13.0),
 )  # fmt: skip
 FAILED = dataclasses.replace(
     NETWORK, size="180x320", status="out of memory", ms=None, ms_lower=None, ms_upper=None, peak_gib=None,
-    first_peak_gib=None, gmac=None, scan_gop=None, executed_gmac=None, matrix_share=None, samples=(),
+    first_peak_gib=None, gmac=None, scan_gop=None, needed_gmac=None, matrix_share=None, samples=(),
 )  # fmt: skip
 OP = OpRow(
     op="cross_scan", mode="forward", shape="5x9x4x2", dtype="bf16", backend="portable", status="ok",

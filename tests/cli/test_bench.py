@@ -106,6 +106,7 @@ class TestOps:
         (["-opt", "tiny.yml", "--plot", "a.txt"], "--plot a.txt: no picture format; name a file that ends in"),
         (["ops", "--shape", "1x2x3x4"], "--shape belongs to one op: name it with --op"),
         (["ops", "--op", "cross_scan", "--shape", "1x2"], "--shape 1x2: expected 4 positive numbers"),
+        (["ops", "--op", "dca", "--shape", "1x2"], "--shape 1x2: expected 3 positive numbers"),
         (["ops", "--op", "cross_scan", "--backend", "fast"], "--backend fast: cross_scan has no such backend"),
     ],
 )

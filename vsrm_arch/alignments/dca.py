@@ -19,6 +19,8 @@ __all__ = ["DCA"]
 
 _WINDOW = 5  # side of the window w around the floored position
 _REGION = 3  # side of the reference region r in its centre
+_EXTENT = _WINDOW - 1.0  # positions in the window, and within a pixel, from 0 to 1, are encoded on one scale
+_PORTION = 8192  # pixels that are aligned at a time where no gradient is wanted
 
 
 @ARCH_REGISTRY.register()
@@ -75,16 +77,24 @@ class DCA(nn.Module):
         B, C, H, W = target.shape
         corner, remainder = self.locate(flow)
         region = _region_grid(flow.device)  # r, relative to the corner: [9, 2]
-        offsets = self.offsets(reference, corner)  # ε: [B, H, W, 9, 2]
-        points = (region + offsets).flatten(1, 3)  # r + ε: [B, H·W·9, 2]
-        position = (corner.unsqueeze(-2) + region + offsets).flatten(1, 3)
-        # Positions in the window, from 0 to 4, and within a pixel, from 0 to 1, are encoded on one scale.
-        extent = _WINDOW - 1.0
-        R = encoded_sample(reference.movedim(1, -1), position, points + _WINDOW // 2, extent)  # r̄ + PE_R
-        R = R.reshape(B * H * W, _REGION**2, C)
-        pe_q = sinusoidal_encoding(remainder, C, extent)
-        Q = (target.movedim(1, -1) + pe_q.to(target.dtype)).reshape(B * H * W, C)
-        return self.cross_mamba(R, Q).reshape(B, H, W, C).movedim(-1, 1)
+        points = region + self.offsets(reference, corner)  # r + ε: [B, H, W, 9, 2]
+        position = corner.unsqueeze(-2) + points
+        pe_q = sinusoidal_encoding(remainder, C, _EXTENT)
+        Q = target.movedim(1, -1) + pe_q.to(target.dtype)
+        feature = reference.movedim(1, -1).contiguous()
+
+        def align(position: Tensor, points: Tensor, Q: Tensor) -> Tensor:
+            R = encoded_sample(
+                feature, position.flatten(1, 2), points.flatten(1, 2) + _WINDOW // 2, _EXTENT
+            )  # r̄ + PE_R
+            return self.cross_mamba(R.reshape(-1, _REGION**2, C), Q.reshape(-1, C)).reshape(Q.shape)
+
+        pixels = (t.flatten(1, 2) for t in (position, points, Q))
+        # What stands between does not leave the cache where the next portion can overwrite it.
+        size = H * W if torch.is_grad_enabled() else max(_PORTION // B, 1)
+        portions = zip(*(t.split(size, dim=1) for t in pixels), strict=True)
+        aligned = torch.cat([align(*portion) for portion in portions], dim=1)
+        return aligned.unflatten(1, (H, W)).movedim(-1, 1)
 
     @staticmethod
     def locate(flow: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,19 +35,20 @@ class Macs:
 
     Attributes:
         protocol: As publications count them: every operation as it is defined.
-        executed: Of what our code runs, the scans left out: work that the definition repeats is done once.
+        needed: Without the scans, and with what the definition repeats counted once. A form that multiplies more than
+            this, since it is faster, counts as what it stands for.
         scan: 9 · tokens · channels · states, summed over all scans and directions.
     """
 
     protocol: float
-    executed: float
+    needed: float
     scan: float
 
     def __add__(self, other: "Macs") -> "Macs":
-        return Macs(self.protocol + other.protocol, self.executed + other.executed, self.scan + other.scan)
+        return Macs(self.protocol + other.protocol, self.needed + other.needed, self.scan + other.scan)
 
     def __mul__(self, factor: float) -> "Macs":
-        return Macs(self.protocol * factor, self.executed * factor, self.scan * factor)
+        return Macs(self.protocol * factor, self.needed * factor, self.scan * factor)
 
     def __sub__(self, other: "Macs") -> "Macs":
         return self + other * -1
@@ -83,8 +84,8 @@ def macs_of_clip(network: nn.Module, height: int, width: int, num_frames: int) -
         network(clip)
     counts = counter.get_flop_counts().get("Global", {})
     scan = sum(count for op, count in counts.items() if op in _SCANS)
-    executed = (sum(counts.values()) - scan) / 2
-    return Macs(executed + sum(extra), executed, scan / 2)
+    needed = (sum(counts.values()) - scan) / 2
+    return Macs(needed + sum(extra), needed, scan / 2)
 
 
 class _NothingKnown(TorchDispatchMode):

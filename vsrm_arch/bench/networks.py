@@ -44,7 +44,7 @@ class NetworkRow:
         first_peak_gib: Likewise, of the first run, which may try out algorithms and capture graphs.
         gmac: By the protocol of ``macs.py``, of a frame of an endless clip, the scans left out.
         scan_gop: 9 · tokens · channels · states of that frame's scans, 10^9.
-        executed_gmac: The part of ``gmac`` that our code runs.
+        needed_gmac: ``gmac`` with what the definition repeats counted once.
         matrix_share: Two operations for each multiply-add run, as a share of a large matrix product's rate. In mode
             "train" three times those of the forward pass.
         samples: All times, in the unit of ``ms``.
@@ -65,7 +65,7 @@ class NetworkRow:
     first_peak_gib: float | None
     gmac: float | None
     scan_gop: float | None
-    executed_gmac: float | None
+    needed_gmac: float | None
     matrix_share: float | None
     samples: tuple[float, ...]
 
@@ -207,7 +207,7 @@ def _row(
     frame, clip = macs or (None, None)
     share = None
     if clip and samples:
-        flops = 2 * clip.executed * case.batch * (_PASSES_OF_A_STEP if case.train else 1)
+        flops = 2 * clip.needed * case.batch * (_PASSES_OF_A_STEP if case.train else 1)
         share = flops / (Spread.of(measurement.samples).median * 1e-3) / flops_per_second
     return NetworkRow(
         network=case.file.name,
@@ -225,7 +225,7 @@ def _row(
         first_peak_gib=gib(measurement.first_peak),
         gmac=frame.protocol * 1e-9 if frame else None,
         scan_gop=frame.scan * 1e-9 if frame else None,
-        executed_gmac=frame.executed * 1e-9 if frame else None,
+        needed_gmac=frame.needed * 1e-9 if frame else None,
         matrix_share=share,
         samples=tuple(samples),
     )

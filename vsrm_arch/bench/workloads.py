@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
+from vsrm_arch.alignments import DCA
 from vsrm_arch.ops import (
     causal_conv1d,
     cross_scan,
@@ -18,7 +21,7 @@ from vsrm_arch.ops import (
     norm_linear,
     selective_scan,
 )
-from vsrm_arch.ops.backends import Backends
+from vsrm_arch.ops.backends import Backend, Backends
 
 __all__ = ["WORKLOADS", "Inputs", "Shape", "Workload"]
 
@@ -140,6 +143,45 @@ def _gated_linear_inputs(shape: Shape, dtype: torch.dtype, device: torch.device)
     return named | {"weight": torch.randn(columns, channels, dtype=dtype, device=device)}
 
 
+def _dca_inputs(shape: Shape, dtype: torch.dtype, device: torch.device) -> Inputs:
+    height, width, channels = shape
+    with device:
+        parameters = {name: p.detach() for name, p in DCA(channels).named_parameters()}
+        feature = (1, channels, height, width)
+        clip = {"reference": torch.randn(feature, dtype=dtype), "target": torch.randn(feature, dtype=dtype)}
+        return clip | {"flow": torch.randn(1, 2, height, width)} | parameters
+
+
+_OPS_OF_DCA = (causal_conv1d, cross_scan, encoded_sample, gated_linear)
+
+
+def _dca(backend: str | None, reference: Tensor, target: Tensor, flow: Tensor, **parameters: Tensor) -> Tensor:
+    """DCA on the named backends of its ops, and the portable one of an op that has none of this name."""
+    half = reference.dtype in (torch.bfloat16, torch.float16)
+    with ExitStack() as stack:
+        for op in _OPS_OF_DCA if backend else ():
+            name = backend if backend in op.BACKENDS.names else "portable"
+            stack.enter_context(op.BACKENDS.preferring(name))
+        if half:
+            stack.enter_context(torch.autocast(reference.device.type, reference.dtype))
+        with torch.device("meta"):
+            dca = DCA(reference.shape[1])
+        return functional_call(dca, parameters, (reference, target, flow)).to(reference.dtype)
+
+
+def _run_dca(*, backend: str, **inputs: Tensor) -> Tensor:
+    return _DCA.choose(backend, inputs["flow"].device.type)(**inputs)
+
+
+_DCA: Backends[Callable[..., Tensor]] = Backends(
+    "dca",
+    [
+        Backend("best", partial(_dca, None)),
+        Backend("portable", partial(_dca, "portable")),
+        Backend("naive", partial(_dca, "naive")),
+    ],
+)
+
 # On CUDA: the mixers' tokens at 180x320 and in training, and the alignment's at 180x320, of the full network.
 WORKLOADS = {
     "selective_scan": Workload(
@@ -205,5 +247,15 @@ WORKLOADS = {
         inputs=_encoded_sample_inputs,
         output_elements=math.prod,
         exponentials=math.prod,
+    ),
+    "dca": Workload(
+        op=_run_dca,
+        backends=_DCA,
+        axes="height x width x channels",
+        shapes={"cuda": ((180, 320, 112),), "cpu": ((32, 32, 32),)},
+        inputs=_dca_inputs,
+        output_elements=math.prod,
+        # Of the scan over nine points, whose last does not decay; E = 2 C channels of 16 states.
+        exponentials=lambda shape: math.prod(shape) * 2 * 16 * 8,
     ),
 }

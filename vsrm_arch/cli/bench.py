@@ -33,13 +33,14 @@ _OPS = (
     "norm_linear",
     "gated_linear",
     "encoded_sample",
+    "dca",
 )
 
 _EPILOG = """columns:
   ms a frame     of the pass without gradient: time / (batch x frames); with --train ms a step: forward, Charbonnier
                  loss, backward and Adam on the whole clip, with the checkpointing of network_g
   peak GiB       GPU memory with weights and inputs, after the first run; CSV and JSON have the first run's, too
-  matrix share   2 x multiply-adds run / time, as a share of what a large matrix product reaches in this dtype in the
+  matrix share   2 x multiply-adds / time, as a share of what a large matrix product reaches in this dtype in the
                  same process (--train: three times those of the forward pass)
   GMAC a frame   multiply-adds of a frame of an endless clip, as publications count them: flow network and upsampler
                  included, LayerNorm 5 an element, scans left out; 219 for the full VSRM at 64x64
@@ -82,7 +83,10 @@ shapes:
   gated_conv3d      frames x height x width x channels
   norm_linear       tokens x channels x columns
   gated_linear      tokens x channels x columns
-  encoded_sample    height x width x points a pixel x channels"""
+  encoded_sample    height x width x points a pixel x channels
+  dca               height x width x channels
+
+dca is the whole alignment, on the best backends of its ops, or on their portable or naive ones."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,13 +193,16 @@ def _networks(args: argparse.Namespace) -> int:
 
 
 def _ops(args: argparse.Namespace) -> int:
-    from vsrm_arch.bench import bench_ops, measure_ceilings
+    from vsrm_arch.bench import WORKLOADS, bench_ops, measure_ceilings
     from vsrm_arch.bench.plot import op_bars
     from vsrm_arch.bench.report import op_table
 
-    shape = _numbers("--shape", args.shape, count=4, example="1x12288x224x16") if args.shape else None
-    if shape and len(args.op) > 1:
+    if args.shape and len(args.op) > 1:
         raise UserError("--shape belongs to one op: name it with --op")
+    shape = None
+    if args.shape:
+        example = "x".join(map(str, WORKLOADS[args.op[0]].shapes["cpu"][0]))
+        shape = _numbers("--shape", args.shape, count=example.count("x") + 1, example=example)
     device = _device(args.device)
     ceilings = measure_ceilings(device, args.dtype)
     rows = bench_ops(

@@ -82,6 +82,7 @@ class Backends(Generic[Op]):
         self._backends = {backend.name: backend for backend in backends}
         self._logged: set[tuple[str, str]] = set()
         self._stand_in: Op | None = None
+        self._preferred: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,6 +128,15 @@ class Backends(Generic[Op]):
         finally:
             self._stand_in = None
 
+    @contextmanager
+    def preferring(self, name: str) -> Iterator[None]:
+        """Runs the backend of this name where no argument asks for another."""
+        self._preferred = name
+        try:
+            yield
+        finally:
+            self._preferred = None
+
     def describe(self, device_type: str) -> list[BackendInfo]:
         """What ``basicsr doctor`` prints about this op on one device type."""
         name, origin = self._named(None)
@@ -142,6 +152,8 @@ class Backends(Generic[Op]):
     def _named(self, requested: str | None) -> tuple[str | None, str]:
         """The name asked for, if any, and who asked."""
         name, origin = requested, "the argument backend"
+        if name is None:
+            name, origin = self._preferred, "the caller"
         if name is None:
             name, origin = os.environ.get(self.variable) or None, f"the environment variable {self.variable}"
         if name is None:

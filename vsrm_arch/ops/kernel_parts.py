@@ -148,4 +148,4 @@ def store_sums(pointer, cells, mask, PRECISION: tl.constexpr, CHANNELS: tl.const
     else:
         sums = tl.dot(tl.full((16, CHANNELS), 1.0, tl.float32), tl.trans(cells), input_precision=PRECISION)
     row = tl.arange(0, 16)[:, None]
-    tl.store(pointer[None, :] + 0 * row, sums, mask=mask[None, :] & (row == 0))
+    tl.store(pointer[None, :] + 0 * row, sums.to(pointer.dtype.element_ty), mask=mask[None, :] & (row == 0))

@@ -24,7 +24,8 @@ def scan_parameters(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Ten
 
 
 def _one_after_the_other(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Tensor, Tensor]:
-    dt, rows = F.linear(u, x_weight).tensor_split([dt_weight.shape[-1]], dim=-1)
+    projected, rank = F.linear(u, x_weight), dt_weight.shape[-1]
+    dt, rows = torch.split(projected, [rank, len(x_weight) - rank], dim=-1)
     if dt_weight.dim() == 2:
         return F.linear(dt, dt_weight), rows
     return torch.stack([F.linear(part, weight) for part, weight in zip(dt, dt_weight, strict=True)]), rows
@@ -40,5 +41,5 @@ def _multiplied_out(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Ten
         projected = F.linear(u, weight)
     else:
         projected = torch.bmm(u.flatten(1, -2), weight.to(working_dtype(u)).mT).unflatten(1, u.shape[1:-1])
-    delta, rows = projected.tensor_split([channels], dim=-1)
+    delta, rows = torch.split(projected, [channels, len(x_weight) - rank], dim=-1)
     return delta, rows

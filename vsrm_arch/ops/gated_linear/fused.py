@@ -53,8 +53,10 @@ def _forward(
     residual = None if residual is None else residual.contiguous()
     out = _output(x, weight, residual, dtype)
     wide = min(_COLUMNS, max(16, power_of_two_from(columns)))
+    # Converted here, once instead of in every program.
+    matrix = weight.to(dtype).contiguous()
     forward_kernel[(-(-tokens // _ROWS), -(-columns // wide))](
-        *(x, other, gate, weight.contiguous(), bias, residual, out, tokens),
+        *(x, other, gate, matrix, bias, residual, out, tokens),
         **_shape(x, other, gate, weight),
         DTYPE=tl.bfloat16 if dtype == torch.bfloat16 else tl.float16,
         ROWS=_ROWS,
@@ -109,7 +111,6 @@ def _backward(
     gated = x if is_gated else x.new_empty(x.shape, dtype=dtype)
     grad_y = grad if grad.dtype == dtype else torch.empty_like(grad, dtype=dtype)
     summands = x.new_empty(blocks, 0 if bias is None else columns, dtype=torch.float32)
-    # Converted here, once instead of in every program.
     matrix = weight.to(dtype).contiguous()
     backward_kernel[(blocks, -(-inner // wide))](
         *(grad, x, other, gate, matrix, grad_x, grad_gate, None if gated is x else gated),

@@ -14,8 +14,9 @@ from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["limit", "norm_linear_fused"]
 
-_ROWS, _COLUMNS, _WARPS, _STAGES = 64, 64, 4, 1
-_BACKWARD_ROWS, _BACKWARD_STAGES = 64, 3
+_ROWS, _COLUMNS, _WARPS = 64, 64, 4
+_BACKWARD_ROWS = 64
+_STAGES, _STAGES_OF_PARTS = 3, 1
 _PROGRAMS = 512  # as many as a large card runs at a time, each with a summand of the vectors' gradients
 # Channels → bytes that the kernels take at most, as they are compiled for compute capability 7.5 to 9.0.
 _SHARED_BYTES = {MOST_CHANNELS: 180_224, MOST_CHANNELS // 2: 98_304}
@@ -71,11 +72,13 @@ def _forward(
     from vsrm_arch.ops.norm_linear.kernels import forward_kernel
 
     out = x.new_empty(len(x), len(weight), dtype=dtype)
+    # Converted here, once instead of in every program.
+    matrix = weight.to(dtype).contiguous()
     forward_kernel[(-(-len(x) // _ROWS),)](
-        *(x, norm_weight, norm_bias, weight.contiguous(), bias, part_weight, part_bias, out, len(x), eps),
+        *(x, norm_weight, norm_bias, matrix, bias, part_weight, part_bias, out, len(x), eps),
         **_constants(weight, part_weight, _ROWS),
         num_warps=_WARPS,
-        num_stages=_STAGES,
+        num_stages=_STAGES if part_weight is None else _STAGES_OF_PARTS,
     )
     return out
 
@@ -124,7 +127,6 @@ def _backward(
     grad_x = torch.empty_like(x)
     normed = x if norm_weight is None and x.dtype == grad.dtype else torch.empty_like(x, dtype=grad.dtype)
     grad_y = grad if part_weight is None else torch.empty_like(grad)
-    # Converted here, once instead of in every program.
     matrix = weight.to(grad.dtype).contiguous()
     backward_kernel[(programs,)](
         *(grad, x, norm_weight, norm_bias, matrix, bias, part_weight, grad_x, None if normed is x else normed, grad_y),
@@ -132,7 +134,7 @@ def _backward(
         SUMS=sum(widths),
         **constants,
         num_warps=4 if constants["COLUMNS"] <= 128 else 8,
-        num_stages=_BACKWARD_STAGES if part_weight is None else 1,
+        num_stages=_STAGES if part_weight is None else _STAGES_OF_PARTS,
     )
     return grad_x, (grad_y.t() @ normed).to(weight.dtype), summands.sum(0)
 

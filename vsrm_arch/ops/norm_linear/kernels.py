@@ -27,7 +27,7 @@ def forward_kernel(
         n = first + column
         is_column = (column < SPAN) & (n < N)
         mask = is_inner[:, None] & is_column[None, :]
-        matrix = tl.load(weight + n[None, :] * K + k[:, None], mask=mask, other=0.0).to(out.dtype.element_ty)
+        matrix = tl.load(weight + n[None, :] * K + k[:, None], mask=mask, other=0.0)
         y = product(rows, matrix)
         if bias is not None:
             y += load_vector(bias, n, is_column)[None, :]

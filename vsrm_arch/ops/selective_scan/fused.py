@@ -18,7 +18,7 @@ _CHANNELS = 32  # a program's, one a thread
 _CARRY_TILE, _CARRY_WARPS = 64, 4
 # As many programs as keep a large card busy; chunks are not cut shorter or made longer than this.
 _PROGRAMS = 8192
-_SHORTEST_CHUNK, _LONGEST_CHUNK = 64, 1024
+_SHORTEST_CHUNK, _LONGEST_CHUNK = 56, 1024
 _MOST_STATES = 64
 
 
@@ -110,6 +110,11 @@ def _has_words(rows: Tensor) -> bool:
     return rows.dtype == torch.bfloat16 and all(distance % 2 == 0 for distance in distances)
 
 
+def _kept_dtype(*tokens: Tensor) -> torch.dtype:
+    """What the kernels hand to one another has the precision of the tokens, and the range of float32."""
+    return torch.bfloat16 if all(t.dtype == torch.bfloat16 for t in tokens) else torch.float32
+
+
 @torch.library.custom_op("vsrm::selective_scan", mutates_args=())
 def _forward(
     u: Tensor,
@@ -181,16 +186,16 @@ def _backward(
 
     launch = _Launch(u, delta, A, B, C, softplus, reverse, frames)
     batch, length, channels = u.shape
-    # What is kept for the backward pass has the precision of the tokens.
-    kept = torch.bfloat16 if u.dtype == torch.bfloat16 else torch.float32
-    tile_states = A.new_empty(batch, -(-length // TILE.value), A.shape[2], channels, dtype=kept)
+    tile_states = A.new_empty(batch, -(-length // TILE.value), A.shape[2], channels, dtype=_kept_dtype(u))
     sensitivities, durations = torch.empty_like(states), A.new_empty(batch, launch.chunks, channels)
     results = (states, durations, tile_states, sensitivities)
-    sensitivity_kernel[launch.grid](u, delta, A, B, C, bias, grad_out, *results, *launch.sizes, **launch.constants)
+    # Here, single states take registers from nobody: half as long as with words.
+    constants = {**launch.constants, "WORD": 1}
+    sensitivity_kernel[launch.grid](u, delta, A, B, C, bias, grad_out, *results, *launch.sizes, **constants)
     grad_states = launch.carry(A, sensitivities, durations, backward=True)
 
     grad_u, grad_delta = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
-    grad_rows = A.new_empty(launch.grid[1], batch, length, 2 * A.shape[2])
+    grad_rows = A.new_empty(launch.grid[1], batch, length, 2 * A.shape[2], dtype=_kept_dtype(B, C))
     grad_parameters = A.new_empty(batch, launch.chunks, A.shape[2] + 2, channels)
     inputs = (u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states)
     results = (grad_u, grad_delta, grad_rows, grad_parameters)
@@ -217,7 +222,7 @@ def _(
     grad_u, grad_delta = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (u, delta))
     count = A.shape[2]
     grad_parameters = A.new_empty(len(A), count + 2, A.shape[1])
-    return grad_u, grad_delta, A.new_empty(*B.shape[:2], 2 * count), grad_parameters
+    return grad_u, grad_delta, A.new_empty(*B.shape[:2], 2 * count, dtype=_kept_dtype(B, C)), grad_parameters
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

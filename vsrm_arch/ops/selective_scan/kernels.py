@@ -116,8 +116,7 @@ def scan_kernel(
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
     pointers += _words(B + b * B_batch, N, STATES, WORD) + _words(C + b * C_batch, N, STATES, WORD)
     tile = _tile(pointers, rows, TILE, first, last, L, frame, FRAMES, backwards)
-    # Unrolled, the next rows need not be moved to where these are.
-    for i in tl.range(0, tl.cdiv(last + 1 - first, TILE), loop_unroll_factor=2):
+    for i in range(tl.cdiv(last + 1 - first, TILE)):
         start, now = first + i * TILE, tile
         tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
@@ -204,7 +203,7 @@ def sensitivity_kernel(
     pointers += _words(B + b * B_batch, N, STATES, WORD) + _words(C + b * C_batch, N, STATES, WORD)
     pointers = pointers + (grad_out + b * L * E + e, is_channel)
     tile = _tile(pointers, rows, TILE, first, last, L, frame, FRAMES, backwards)
-    for i in tl.range(0, tl.cdiv(last + 1 - first, TILE), loop_unroll_factor=2):
+    for i in range(tl.cdiv(last + 1 - first, TILE)):
         start, now = first + i * TILE, tile
         tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
