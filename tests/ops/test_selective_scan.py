@@ -165,6 +165,7 @@ def test_order_of_the_visits(backend):
 @pytest.mark.parametrize("softplus", [True, False])
 def test_gradcheck(monkeypatch, device, backend, without, softplus):
     monkeypatch.setattr(portable, "_SHORTEST_SEGMENT", 2)
+    monkeypatch.setattr(portable, "_LEAST_STATES", 0)
     inputs = scan_inputs(2, 6, 2, 2, device=device, without=without)
     # Negative steps would let the state grow.
     inputs["delta"] = inputs["delta"].abs() + (0 if "delta_bias" in without else inputs["delta_bias"].abs())
@@ -290,6 +291,7 @@ def test_segments_do_not_matter(shape, seed, segment):
     whole = outputs_and_gradients(selective_scan, inputs, backend="portable")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(portable, "_SHORTEST_SEGMENT", segment)
+        patch.setattr(portable, "_LEAST_STATES", 0)
         patch.setattr(portable, "_SHARE", 0.0)
         assert_same(outputs_and_gradients(selective_scan, inputs, backend="portable"), whole, torch.float64)
 
@@ -319,17 +321,17 @@ def test_linear_in_u(shape, seed, factor):
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"scan_order": "t2s", "num_frames": 1, "reverse": True}])
-def test_extra_memory_is_under_a_quarter_of_the_states(shape, dtype, options):
+def test_extra_memory_is_little_or_under_a_quarter_of_the_states(shape, dtype, options):
     inputs = {name: t.requires_grad_() for name, t in scan_inputs(*shape, dtype=dtype).items()}
     if options:
         options = {**options, "num_frames": next(n for n in (3, 7, 4) if shape[1] % n == 0)}
-    quarter = math.prod(shape) * 4 / 4
+    most = max(math.prod(shape) * 4 / 4, 12 * 2**20)
     forward, y = peak_memory(lambda: selective_scan(**inputs, **options, backend="portable"))
-    assert size_in_bytes(y) < forward < quarter + size_in_bytes(y)
+    assert size_in_bytes(y) < forward < most + size_in_bytes(y)
     grad = torch.ones_like(y)
     backward, _ = peak_memory(lambda: y.backward(grad))
     grads = size_in_bytes(*(t.grad for t in inputs.values()))
-    assert grads < backward < quarter + grads
+    assert grads < backward < most + grads
 
 
 @pytest.mark.slow

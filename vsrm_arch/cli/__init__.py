@@ -15,6 +15,7 @@ from vsrm_arch.config.messages import did_you_mean
 from vsrm_arch.distributed import rank_and_size
 from vsrm_arch.errors import UserError, first_line
 from vsrm_arch.files import remedy
+from vsrm_arch.memory import keep_freed_memory
 
 __all__ = ["COMMANDS", "main"]
 
@@ -78,6 +79,7 @@ def _dispatch(prog: str, argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    keep_freed_memory()
     return int(module.run(parser.parse_args(arguments)))
 
 

@@ -22,8 +22,10 @@ __all__ = ["selective_scan_portable"]
 # Segments are cut so that all of it stays under this share of all states in float32.
 _SHARE = 0.25
 _HELD = {"forward": (2, 9, 5), "backward": (3, 22, 8)}
-# Larger segments do not run faster: on a CPU they leave the caches, on a GPU they fill the card.
-_SEGMENT_STATES = {"cpu": 1 << 19, "other": 1 << 24}
+# States of a segment. Smaller ones save little memory and take long, for each has the same number of operations. Larger
+# ones do not run faster: on a CPU they leave the caches, on a GPU they fill the card.
+_LEAST_STATES = 1 << 19
+_MOST_STATES = {"cpu": 1 << 19, "other": 1 << 24}
 _SHORTEST_SEGMENT = 16
 
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
@@ -160,8 +162,9 @@ class _Scan:
         states, channels = self.A.shape
         buffers, without_states, without_channels = _HELD["backward" if backward else "forward"]
         held = buffers + without_states / states + without_channels / channels
-        most = _SEGMENT_STATES["cpu" if self.u.device.type == "cpu" else "other"] // (batch * A.numel())
-        self.segment = min(length, max(_SHORTEST_SEGMENT, min(int(length * _SHARE / held), most)))
+        most = _MOST_STATES["cpu" if self.u.device.type == "cpu" else "other"] // (batch * A.numel())
+        least = max(_SHORTEST_SEGMENT, _LEAST_STATES // (batch * A.numel()))
+        self.segment = min(length, max(least, min(int(length * _SHARE / held), most)))
         # In the order of the visits.
         self.spans = [(first, min(first + self.segment, length)) for first in range(0, length, self.segment)]
         if visit.reverse:
