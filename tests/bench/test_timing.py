@@ -13,6 +13,8 @@ CPU = torch.device("cpu")
 class Recorder:
     """A case that writes down what happens to it."""
 
+    replayed = False
+
     def __init__(self, label, events, fails_at=None):
         self.label, self.events, self.fails_at, self.runs = label, events, fails_at, 0
 
@@ -103,6 +105,29 @@ class TestMeasure:
         found = measure([Allocates("a", []), Allocates("b", [])], torch.device("cuda"), repeats=1, warmup=1)
         assert [m.first_peak for m in found] == [2 * size] * 2
         assert all(2 * size <= m.peak <= 3 * size for m in found)
+
+    @pytest.mark.gpu
+    def test_a_gpu_replays_what_was_recorded(self):
+        class Replayed(Recorder):
+            replayed = True
+
+            def prepare(self):
+                def run():
+                    self.run()
+                    total.add_(1)
+
+                return run
+
+            def check(self, output):
+                assert total == 1
+
+        total = torch.zeros((), device="cuda")
+        case = Replayed("a", [])
+        found = measure([case], torch.device("cuda"), repeats=3, warmup=1)
+        assert (len(found[0].samples), found[0].failure) == (3, None)
+        # The check, the warm-up, its time, and what recording takes: one run and the recorded one, which does nothing.
+        assert case.runs == 5
+        assert total == 4 + 2 + 3
 
 
 def test_milliseconds_of_one_of_several_calls():

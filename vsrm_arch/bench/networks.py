@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import torch
 from basicsr.losses import build_loss
@@ -91,6 +92,8 @@ class NetworkCase:
     num_frames: int
     train: bool
     device: torch.device
+    # A network that runs as graphs makes them itself.
+    replayed: ClassVar[bool] = False
 
     @property
     def label(self) -> str:

@@ -79,6 +79,7 @@ class OpCase:
         backend: Name of the implementation.
         backward: Whether a run takes the gradients of all inputs, too.
         device: Where it runs.
+        replayed: Whether a GPU replays it as a CUDA graph.
     """
 
     op: str
@@ -87,6 +88,7 @@ class OpCase:
     backend: str
     backward: bool
     device: torch.device
+    replayed: bool = True
 
     @property
     def label(self) -> str:
@@ -142,6 +144,7 @@ def bench_ops(
     device: torch.device,
     backends: Sequence[str] = (),
     reference: str | None = None,
+    replayed: bool = True,
     repeats: int = 20,
     warmup: int = 3,
 ) -> list[OpRow]:
@@ -155,6 +158,7 @@ def bench_ops(
         device: Where they run.
         backends: The implementations; none: all that can run there, but for the definition.
         reference: Implementation to compare with; None: the CUDA package where it was timed, else the portable one.
+        replayed: Whether a GPU replays each as a CUDA graph, which leaves out the time of launching.
         repeats: Samples of each.
         warmup: Runs of each before.
 
@@ -168,7 +172,9 @@ def bench_ops(
     for op in ops:
         names = _names(op, device, backends)
         for size, backward in product([shape] if shape else WORKLOADS[op].shapes[device.type], (False, True)):
-            cases = [OpCase(op, size, dtype, name, backward, device) for dtype, name in product(dtypes, names)]
+            cases = [
+                OpCase(op, size, dtype, name, backward, device, replayed) for dtype, name in product(dtypes, names)
+            ]
             found = measure(cases, device, repeats, warmup)
             timed = [_row(case, m, ceilings.bytes_per_second) for case, m in zip(cases, found, strict=True)]
             rows += [_compared(row, timed, reference) for row in timed]

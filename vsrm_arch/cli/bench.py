@@ -61,7 +61,8 @@ examples:
       the implementations of the ops; basicsr bench ops -h says more"""
 _OPS_TEXT = """Time the implementations of the ops side by side: forward, and forward with backward.
 
-Inputs are random, tokens in the dtype, parameters in float32. Short calls run several times in a row for a sample."""
+Inputs are random, tokens in the dtype, parameters in float32. A GPU replays each as a CUDA graph, as it does the steps
+of the network. Short calls run several times in a row for a sample."""
 _OPS_EPILOG = """columns:
   speed-up          over the CUDA package where it was timed, else over the portable version; see --reference
   GB                least traffic: inputs read once, outputs written once; the backward pass reads the inputs and the
@@ -119,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "implementations; default: all that can run here, but for naive, a loop"
     ops.add_argument("--backend", nargs="+", default=[], metavar="NAME", help=text)
     ops.add_argument("--reference", metavar="NAME", help="implementation that the speed-up is over")
+    ops.add_argument("--launched", action="store_true", help="not as CUDA graphs: times include launching from Python")
     _add_common(ops, repeats=20, warmup=3)
     ops.set_defaults(function=_ops)
 
@@ -213,6 +215,7 @@ def _ops(args: argparse.Namespace) -> int:
         device=device,
         backends=args.backend,
         reference=args.reference,
+        replayed=not args.launched,
         repeats=args.repeats,
         warmup=args.warmup,
     )
