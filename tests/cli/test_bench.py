@@ -73,7 +73,8 @@ class TestOps:
         arguments = ["--op", "selective_scan", "--shape", "1x6x4x2", "--dtype", "float32", "bf16"]
         arguments += ["--backend", "portable", "naive", "--reference", "naive", *SHORT, "--json", "ops.json"]
         assert cli.main(["bench", "ops", *arguments]) == 0
-        assert capsys.readouterr().out.count("1.00 x naive") == 4
+        # Of the other implementation it may be 1.00 or 21.00.
+        assert capsys.readouterr().out.count("| 1.00 x naive |") >= 4
         read = json.loads((files / "ops.json").read_text(encoding="utf-8"))
         assert [(row["mode"], row["dtype"], row["backend"]) for row in read["rows"]] == [
             (mode, dtype, name)
