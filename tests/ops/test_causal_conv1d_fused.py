@@ -65,3 +65,8 @@ def test_as_an_op_of_pytorch():
 @pytest.mark.parametrize(("scan_order", "reverse"), ORDERS)
 def test_long_sequences_on_a_gpu(dtype, scan_order, reverse):
     check((2, 3 * 367, 224), 4, dtype, scan_order=scan_order, reverse=reverse, frames=3)
+
+
+@pytest.mark.gpu
+def test_more_sequences_than_a_grid_takes_along_its_last_axes():
+    check((70_000, 9, 8), 4)

@@ -105,6 +105,8 @@ def test_limits():
     inputs = scan_inputs(1, 9, 4, 80)
     assert fused.limit(inputs["u"], inputs["A"]) == "it knows no float64"
     assert fused.limit(inputs["u"].float(), inputs["A"]) == "it takes at most 64 states a channel, not 80"
+    many = torch.empty(2, 32_768, 1, 1)
+    assert fused.limit(many, inputs["A"][:, :4]) == "it takes at most 65535 sequences, not 65536"
 
 
 @pytest.mark.gpu

@@ -28,12 +28,11 @@ LN2 = tl.constexpr(0.6931471805599453)
 
 
 @triton.jit
-def direction(batch, REVERSE: tl.constexpr):
-    """The sample that a program works on, which parameters are its own, and whether it visits the tokens backwards.
+def direction(b, batch, REVERSE: tl.constexpr):
+    """A program's sample as 64 bits, which parameters are its own, and whether it visits the tokens backwards.
 
     Samples of a second direction, if there is one, follow those of the first: ``batch`` of each.
     """
-    b = tl.program_id(2)
     return b.to(tl.int64), b // batch, b // batch + REVERSE
 
 

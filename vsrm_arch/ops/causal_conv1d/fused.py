@@ -39,8 +39,8 @@ def causal_conv1d_fused(
 
 def _launch(
     x: Tensor, weight: Tensor, silu: bool, reverse: bool, frames: int
-) -> tuple[tuple[int, int, int], tuple[int, int, int, int, int], dict[str, Any]]:
-    """The grid of (chunks, blocks of channels, batch), the sizes and the constants."""
+) -> tuple[tuple[int, int], tuple[int, int, int, int, int], dict[str, Any]]:
+    """The grid of (chunks of all samples, blocks of channels), the sizes and the constants."""
     batch, length, channels = x.shape
     width = min(_CHANNELS, power_of_two_from(channels))
     constants = {
@@ -53,7 +53,7 @@ def _launch(
         "CHANNELS": width,
         "num_warps": 1,
     }
-    grid = (-(-length // _CHUNK), -(-channels // width), len(weight) * batch)
+    grid = (len(weight) * batch * -(-length // _CHUNK), -(-channels // width))
     return grid, (length, length // frames, _CHUNK, batch, x.stride(0)), constants
 
 
@@ -81,9 +81,9 @@ def _backward(
     from vsrm_arch.ops.causal_conv1d.kernels import backward_kernel
 
     grid, sizes, constants = _launch(x, weight, silu, reverse, frames)
-    (directions, channels, count), chunks = weight.shape, len(x) * grid[0]
+    directions, channels, count = weight.shape
     grad_x = x.new_empty(directions, *x.shape)
-    summands = weight.new_empty(directions, chunks, count + 1, channels, dtype=torch.float32)
+    summands = weight.new_empty(directions, grid[0] // directions, count + 1, channels, dtype=torch.float32)
     backward_kernel[grid](x, weight, bias, grad_out, grad_x, summands, *sizes, **constants)
     return grad_x[0] if directions == 1 else grad_x[0] + grad_x[1], summands.sum(1)
 

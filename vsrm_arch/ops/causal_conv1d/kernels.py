@@ -67,8 +67,9 @@ def forward_kernel(
     FRAMES: tl.constexpr, REVERSE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The output ``(G B, L, E)`` of G taps ``(G, E, K)`` on x ``(B, L, E)``."""
-    first = tl.program_id(0) * chunk
-    b, g, backwards = direction(batch, REVERSE)
+    chunks = tl.cdiv(L, chunk)
+    first = tl.program_id(0) % chunks * chunk
+    b, g, backwards = direction(tl.program_id(0) // chunks, batch, REVERSE)
     e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = inside(e, E, CHANNELS)
     vectors = _taps(taps + g * E * K, e, is_channel, K)
@@ -99,9 +100,10 @@ def backward_kernel(
     FRAMES: tl.constexpr, REVERSE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of x, ``(G B, L, E)``, and of taps and bias one summand a program, ``(G B, chunks, K + 1, E)``."""
-    first = tl.program_id(0) * chunk
+    chunks = tl.cdiv(L, chunk)
+    first = tl.program_id(0) % chunks * chunk
     end = tl.minimum(first + chunk, L)
-    b, g, backwards = direction(batch, REVERSE)
+    b, g, backwards = direction(tl.program_id(0) // chunks, batch, REVERSE)
     e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = inside(e, E, CHANNELS)
     vectors = _taps(taps + g * E * K, e, is_channel, K)
@@ -140,6 +142,6 @@ def backward_kernel(
             token = visited_tokens(tl.minimum(tl.maximum(visit, 0), L - 1), L, frame, FRAMES, backwards)
             mask = e < tl.where((visit >= first) & (visit < end), E, 0)
             tl.store(grad_x + (b * L + token) * E + e, grad_row.to(grad_x.dtype.element_ty), mask=mask)
-    grad_parameters += (b * tl.num_programs(0) + tl.program_id(0)) * (K + 1) * E + e
+    grad_parameters += tl.program_id(0).to(tl.int64) * (K + 1) * E + e
     for k in tl.static_range(K + 1):
         tl.store(grad_parameters + k * E, sums[k], mask=is_channel)

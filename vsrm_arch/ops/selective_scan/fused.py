@@ -20,6 +20,7 @@ _CARRY_TILE, _CARRY_WARPS = 64, 4
 _PROGRAMS = 8192
 _SHORTEST_CHUNK, _LONGEST_CHUNK = 56, 1024
 _MOST_STATES = 64
+_MOST_SAMPLES = 65_535  # as many as a launch takes along its last axis
 
 
 def limit(u: Tensor, A: Tensor) -> str | None:
@@ -28,6 +29,9 @@ def limit(u: Tensor, A: Tensor) -> str | None:
         return "it knows no float64"
     if A.shape[-1] > _MOST_STATES:
         return f"it takes at most {_MOST_STATES} states a channel, not {A.shape[-1]}"
+    samples = u.shape[:-2].numel()
+    if samples > _MOST_SAMPLES:
+        return f"it takes at most {_MOST_SAMPLES} sequences, not {samples}"
     return None
 
 

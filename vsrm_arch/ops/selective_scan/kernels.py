@@ -97,7 +97,7 @@ def scan_kernel(
     E). Then, OUTPUTS, from ``states``, which now stand before the chunks: writes ``out`` (B, L, E).
     """
     c = tl.program_id(0)
-    b, g, backwards = direction(batch, REVERSE)
+    b, g, backwards = direction(tl.program_id(2), batch, REVERSE)
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = inside(e, E, CHANNELS), inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
@@ -148,7 +148,7 @@ def carry_kernel(
 ):  # fmt: skip
     """From what each chunk adds to what stands before it (BACKWARD: after it), ``(B, K, N, E)``."""
     n = tl.program_id(0)
-    b, g, _ = direction(batch, False)
+    b, g, _ = direction(tl.program_id(2), batch, False)
     e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = e < E
     A2 = tl.load(A + (g * E + e) * N + n, mask=is_channel, other=0.0) * LOG2E
@@ -183,7 +183,7 @@ def sensitivity_kernel(
     ``durations``, and the state before each tile to ``tile_states`` (B, L / TILE, N, E).
     """
     c = tl.program_id(0)
-    b, g, backwards = direction(batch, REVERSE)
+    b, g, backwards = direction(tl.program_id(2), batch, REVERSE)
     e, n = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = inside(e, E, CHANNELS), inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
@@ -236,7 +236,7 @@ def gradients_kernel(
     the bias as one summand a chunk, ``(B, K, N + 2, E)``.
     """
     c, block = tl.program_id(0), tl.program_id(1)
-    b, g, backwards = direction(batch, REVERSE)
+    b, g, backwards = direction(tl.program_id(2), batch, REVERSE)
     e, n = block * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, STATES)
     is_channel, is_state = inside(e, E, CHANNELS), inside(n, N, STATES)
     is_cell = is_state[:, None] & is_channel[None, :]
