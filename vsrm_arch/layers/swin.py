@@ -44,7 +44,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", index)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        nn.init.normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
         """A residual block's first half, ``x + Attention(norm(x))``.
@@ -181,7 +181,7 @@ class SwinBackbone(nn.Module):
         self.conv_before_upsample = nn.Conv2d(dim, 64, 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         # They never get a gradient, and distributed training would wait for one.
         for unused in (self.conv_first, self.conv_first_feat, self.conv_before_upsample):
