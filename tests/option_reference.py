@@ -10,7 +10,7 @@ from typing import get_type_hints
 
 import vsrm_arch  # noqa: F401  (registers every part)
 from vsrm_arch import config
-from vsrm_arch.archs import VSRM, Bicubic
+from vsrm_arch.archs import IART, VSRM, BasicRecurrentSwin, Bicubic
 from vsrm_arch.config.typed import describe
 from vsrm_arch.data import ClipDatasetOptions
 from vsrm_arch.losses import FrequencyCharbonnierLoss
@@ -32,7 +32,8 @@ def _tables():
     yield config.reference(RecurrentVSROptions)
     yield "## `datasets: <phase>` (VideoClipDataset)\n"
     yield config.reference(ClipDatasetOptions)
-    for section, cls in (("network_g", VSRM), ("network_g", Bicubic), ("frequency_opt", FrequencyCharbonnierLoss)):
+    networks = [("network_g", network) for network in (VSRM, BasicRecurrentSwin, IART, Bicubic)]
+    for section, cls in (*networks, ("frequency_opt", FrequencyCharbonnierLoss)):
         yield f"## `{section}` with `type: {cls.__name__}`\n"
         yield constructor_table(cls)
 
@@ -57,6 +58,8 @@ def argument_docs(cls: type) -> dict[str, str]:
 
 
 def _yaml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_yaml, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vsrm_arch.graphs import StepGraphs
 from vsrm_arch.layers.checkpoint import checkpoint
 
-__all__ = ["BRANCHES", "propagate", "propagate_branch"]
+__all__ = ["BRANCHES", "Alignment", "propagate", "propagate_branch"]
 
 BRANCHES = ("backward_1", "forward_1", "backward_2", "forward_2")
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from vsrm_arch.alignments import DCA
 from vsrm_arch.alignments import dca as dca_module
 from vsrm_arch.alignments.dca import _region_grid
+from vsrm_arch.alignments.geometry import locate
 from vsrm_arch.ops.encoded_sample import encoded_sample
 from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
 
@@ -22,7 +23,7 @@ def sample(feature, position):
 
 def _points(dca, reference, flow):
     """The nine sampled points r̄ of every pixel, (B, H, W, 9, C)."""
-    corner, _ = dca.locate(flow)
+    corner, _ = locate(flow)
     return sample(reference, corner.unsqueeze(-2) + _region_grid(flow.device) + dca.offsets(reference, corner))
 
 
@@ -64,9 +65,9 @@ def test_fractional_flow_keeps_the_floored_neighbourhood_and_tells_the_remainder
     reference = torch.randn(1, 4, 8, 9)
     whole = _points(dca, reference, _constant_flow(1, 0, (8, 9)))
     torch.testing.assert_close(_points(dca, reference, _constant_flow(1.75, 0.25, (8, 9))), whole)
-    _, remainder = dca.locate(_constant_flow(1.75, 0.25, (8, 9)))
+    _, remainder = locate(_constant_flow(1.75, 0.25, (8, 9)))
     torch.testing.assert_close(remainder, torch.tensor([0.25, 0.75]).expand(1, 8, 9, 2))
-    _, remainder = dca.locate(_constant_flow(-1.75, -0.25, (8, 9)))
+    _, remainder = locate(_constant_flow(-1.75, -0.25, (8, 9)))
     torch.testing.assert_close(remainder, torch.tensor([0.75, 0.25]).expand(1, 8, 9, 2))
 
 
@@ -80,7 +81,7 @@ def test_points_never_leave_the_window(dx, dy, seed):
     rows = torch.arange(float(H)).view(H, 1).expand(H, W)
     columns = torch.arange(float(W)).view(1, W).expand(H, W)
     points = _points(dca, torch.stack([rows, columns]).unsqueeze(0), _constant_flow(dx, dy, (H, W)))  # samples (y, x)
-    corner, _ = dca.locate(_constant_flow(dx, dy, (H, W)))
+    corner, _ = locate(_constant_flow(dx, dy, (H, W)))
     low, high = corner - 2, corner + 2
     side = torch.tensor([H - 1.0, W - 1.0])
     low, high = torch.minimum(low.clamp(min=0), side), torch.minimum(high.clamp(min=0), side)
@@ -95,7 +96,7 @@ def test_offsets_equal_the_offset_network_on_every_window():
     torch.nn.init.normal_(dca.offset_net[-1].weight)
     reference = torch.randn(1, C, H, W)
     flow = 4 * torch.randn(1, 2, H, W)
-    corner, _ = dca.locate(flow)
+    corner, _ = locate(flow)
     offsets = dca.offsets(reference, corner)
     for y in range(H):
         for x in range(W):

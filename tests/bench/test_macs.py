@@ -7,7 +7,7 @@ from torch import nn
 from torchvision.ops import DeformConv2d
 
 from vsrm_arch.alignments import DCA
-from vsrm_arch.archs import VSRM
+from vsrm_arch.archs import IART, VSRM
 from vsrm_arch.bench.macs import Macs, count_macs, macs_of_clip
 from vsrm_arch.layers import TGFN, S2TMamba, T2SMamba
 from vsrm_arch.ops.selective_scan import BACKENDS
@@ -131,3 +131,11 @@ def test_the_full_network_has_the_multiply_adds_of_the_specification():
     assert frame.needed * 1e-9 == pytest.approx(204.4, abs=0.1)
     tokens, pixels = 3 * 64 * 64, 8 * 64 * 64
     assert frame.scan == 9 * 224 * 16 * (4 * 3 * (6 * 2 + 1) * tokens + pixels * 9)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_iart_has_the_multiply_adds_that_are_published():
+    frame, _ = count_macs(IART, 64, 64, 3)
+    assert frame.protocol * 1e-9 == pytest.approx(177.8, abs=0.1)
+    assert frame.scan == 0

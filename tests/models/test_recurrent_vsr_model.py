@@ -42,6 +42,25 @@ def test_a_few_iterations_lower_the_loss(build, optimizer, amp):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+@pytest.mark.parametrize("network", ["BasicRecurrentSwin", "IART"])
+def test_the_baselines_train(build, network, amp):
+    shape = {"embed_dim": 8, "depths": [2], "num_heads": 2, "window": 4, "checkpoint": True}
+    model = build(
+        network_g={"type": network, **shape}, scale=4, train={"amp": amp, "optim_g": {"type": "Adam", "lr": 2e-3}}
+    )
+    before = weights(model.net_g)
+    losses = []
+    for iteration in range(1, 5):
+        step(model, iteration, tiny.batch(0, 1, scale=4))
+        losses.append(model.get_current_log()["l_pix"])
+    assert losses[-1] < losses[0]
+    after, parameters = weights(model.net_g), dict(model.net_g.named_parameters())
+    trained = {name for name in before if not torch.equal(before[name], after[name])}
+    assert trained >= {n for n in parameters if parameters[n].requires_grad and ".attn.qkv." in n}
+    assert not trained & {n for n in after if n not in parameters or not parameters[n].requires_grad}
+
+
 def test_options_are_not_modified(build, tmp_path):
     opt = tiny.model_options(tmp_path)
     before = copy.deepcopy(opt)

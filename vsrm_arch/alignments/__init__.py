@@ -4,5 +4,7 @@ Each is ``align(reference, target, flow) -> aligned``, all ``(B, C, H, W)``, the
 """
 
 from vsrm_arch.alignments.dca import DCA
+from vsrm_arch.alignments.implicit import ImplicitAlignment
+from vsrm_arch.alignments.patch import PatchAlignment
 
-__all__ = ["DCA"]
+__all__ = ["DCA", "ImplicitAlignment", "PatchAlignment"]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from vsrm_arch.alignments.geometry import locate
 from vsrm_arch.layers.mamba import init_dt_proj, s4d_real_init
 from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.cross_scan import cross_scan
@@ -75,7 +76,7 @@ class DCA(nn.Module):
             X̄, ``(B, C, H, W)``.
         """
         B, C, H, W = target.shape
-        corner, remainder = self.locate(flow)
+        corner, remainder = locate(flow)
         region = _region_grid(flow.device)  # r, relative to the corner: [9, 2]
         points = region + self.offsets(reference, corner)  # r + ε: [B, H, W, 9, 2]
         position = corner.unsqueeze(-2) + points
@@ -95,16 +96,6 @@ class DCA(nn.Module):
         portions = zip(*(t.split(size, dim=1) for t in pixels), strict=True)
         aligned = torch.cat([align(*portion) for portion in portions], dim=1)
         return aligned.unflatten(1, (H, W)).movedim(-1, 1)
-
-    @staticmethod
-    def locate(flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the flow leads (eq. 7): the floor of (y', x') and the sub-pixel remainder, each ``(B, H, W, 2)``."""
-        H, W = flow.shape[-2:]
-        y = torch.arange(H, device=flow.device, dtype=torch.float32).view(H, 1).expand(H, W)
-        x = torch.arange(W, device=flow.device, dtype=torch.float32).view(1, W).expand(H, W)
-        position = torch.stack([y, x], dim=-1) + flow.float().movedim(1, -1).flip(-1)
-        corner = position.detach().floor()
-        return corner, position - corner
 
     def offsets(self, reference: Tensor, corner: Tensor) -> Tensor:
         """The bounded offsets ε = tanh(S(w)) of the nine points (eq. 9).

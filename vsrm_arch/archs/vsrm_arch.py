@@ -2,22 +2,21 @@
 
 from typing import Literal
 
-import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from vsrm_arch.alignments.dca import DCA
-from vsrm_arch.graphs import StepGraphs
+from vsrm_arch.archs.recurrent import RecurrentNetwork, check_even, check_sizes
 from vsrm_arch.layers.blocks import Backbone
-from vsrm_arch.layers.flow import build_spynet, estimate_flow
+from vsrm_arch.layers.flow import build_spynet
 from vsrm_arch.layers.upsampler import Upsampler
-from vsrm_arch.propagation import BRANCHES, propagate
+from vsrm_arch.propagation import BRANCHES
 
 __all__ = ["VSRM"]
 
 
 @ARCH_REGISTRY.register()
-class VSRM(nn.Module):
+class VSRM(RecurrentNetwork):
     """The VSRM network. The defaults are the full model: 17,076,281 parameters.
 
     Args:
@@ -56,14 +55,12 @@ class VSRM(nn.Module):
         checkpoint: bool | list[str] = False,
         cuda_graphs: bool = True,
     ) -> None:
-        super().__init__()
         sizes = {"embed_dim": embed_dim, "num_damb": num_damb, "num_s2tmb": num_s2tmb, "expand": expand}
-        _check_sizes(sizes | {"d_state": d_state, "d_conv": d_conv, "upsampler_dim": upsampler_dim})
+        check_sizes(sizes | {"d_state": d_state, "d_conv": d_conv, "upsampler_dim": upsampler_dim})
+        check_even(embed_dim)
+        spynet = build_spynet(spynet_path) if flow_network == "spynet" else None
+        super().__init__(embed_dim, spynet, checkpoint, cuda_graphs)
         self.scale = scale
-        self.checkpointed = _branch_names(checkpoint)
-        self.graphs = StepGraphs() if cuda_graphs else None
-        self.spynet = build_spynet(spynet_path) if flow_network == "spynet" else None
-        self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)
         self.align = DCA(embed_dim, expand, d_state, d_conv)
         self.branches = nn.ModuleDict(
             {name: Backbone(embed_dim, num_damb, num_s2tmb, expand, d_state, d_conv) for name in BRANCHES}
@@ -79,29 +76,4 @@ class VSRM(nn.Module):
         Returns:
             ``(B, T, 3, scale·H, scale·W)``.
         """
-        flows_forward, flows_backward = estimate_flow(self.spynet, lq)
-        frames = lq.unbind(1)
-        features = [self.conv_first(frame) for frame in frames]
-        features = propagate(
-            features, flows_forward, flows_backward, self.branches, self.align, self.checkpointed, self.graphs
-        )
-        return torch.stack([self.upsampler(x, frame) for x, frame in zip(features, frames, strict=True)], dim=1)
-
-
-def _check_sizes(sizes: dict[str, int]) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} is {size}; it must be at least 1")
-    if sizes["embed_dim"] % 2:
-        raise ValueError(
-            f"embed_dim is {sizes['embed_dim']}; it must be even: one half encodes a position's y, the other its x"
-        )
-
-
-def _branch_names(checkpoint: bool | list[str]) -> tuple[str, ...]:
-    if isinstance(checkpoint, bool):
-        return BRANCHES if checkpoint else ()
-    unknown = sorted(set(checkpoint) - set(BRANCHES))
-    if unknown:
-        raise ValueError(f"checkpoint: no branch {', '.join(unknown)}; the branches are {', '.join(BRANCHES)}")
-    return tuple(checkpoint)
+        return self.enlarge(lq, self.branches, self.align, self.upsampler)

@@ -4,6 +4,7 @@ from vsrm_arch.layers.blocks import DAMB, Backbone, MambaBlock
 from vsrm_arch.layers.checkpoint import checkpoint
 from vsrm_arch.layers.flow import build_spynet, estimate_flow
 from vsrm_arch.layers.mamba import S2TMamba, T2SMamba
+from vsrm_arch.layers.swin import SwinBackbone, SwinBlock, SwinGroup, WindowAttention
 from vsrm_arch.layers.tgfn import TGFN
 from vsrm_arch.layers.upsampler import Upsampler
 
@@ -13,8 +14,12 @@ __all__ = [
     "Backbone",
     "MambaBlock",
     "S2TMamba",
+    "SwinBackbone",
+    "SwinBlock",
+    "SwinGroup",
     "T2SMamba",
     "Upsampler",
+    "WindowAttention",
     "build_spynet",
     "checkpoint",
     "estimate_flow",

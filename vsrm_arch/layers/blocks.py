@@ -1,12 +1,14 @@
 """S2TMB and T2SMB, the dual aggregation block (DAMB) made of them, and the backbone of a propagation branch."""
 
+from collections.abc import Callable
+
 from einops import rearrange
 from torch import Tensor, nn
 
 from vsrm_arch.layers.mamba import S2TMamba, T2SMamba
 from vsrm_arch.layers.tgfn import TGFN
 
-__all__ = ["DAMB", "Backbone", "MambaBlock"]
+__all__ = ["DAMB", "Backbone", "MambaBlock", "per_frame", "refine_centre"]
 
 
 class MambaBlock(nn.Module):
@@ -53,8 +55,8 @@ class DAMB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, T, H, W, C)`` → ``(B, T, H, W, C)``."""
-        y = _per_frame(self.conv1, self.s2tmb(x))
-        return x + _per_frame(self.conv2, self.t2smb(y))
+        y = per_frame(self.conv1, self.s2tmb(x))
+        return x + per_frame(self.conv2, self.t2smb(y))
 
 
 class Backbone(nn.Module):
@@ -83,13 +85,40 @@ class Backbone(nn.Module):
 
     def forward(self, clip: Tensor) -> Tensor:
         """``(B, T, C, H, W)``, the current frame in the centre → ``(B, C, H, W)``."""
-        centre = clip.shape[1] // 2
-        x = self.damb(self.norm_in(clip.movedim(2, -1)))
-        x = self.norm_out(x[:, centre]).movedim(-1, 1)  # [B, C, H, W]
-        return self.conv_after_body(x) + clip[:, centre]
+        return refine_centre(clip, self.norm_in, self.damb, self.norm_out, self.conv_after_body)
 
 
-def _per_frame(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def refine_centre(
+    clip: Tensor, norm_in: nn.Module, body: Callable[[Tensor], Tensor], norm_out: nn.Module, conv: nn.Module
+) -> Tensor:
+    """What every backbone does about its body: the centre frame plus ``conv(norm_out(body(norm_in(clip))))`` there.
+
+    Args:
+        clip: ``(B, T, C, H, W)``, the current frame in the centre.
+        norm_in: LayerNorm over C.
+        body: ``(B, T, H, W, C)`` → ``(B, T, H, W, C)``.
+        norm_out: LayerNorm over C.
+        conv: ``(B, C, H, W)`` → ``(B, C, H, W)``.
+
+    Returns:
+        ``(B, C, H, W)``.
+    """
+    centre = clip.shape[1] // 2
+    x = body(norm_in(clip.movedim(2, -1)))
+    x = norm_out(x[:, centre]).movedim(-1, 1)  # [B, C, H, W]
+    return conv(x) + clip[:, centre]
+
+
+def per_frame(conv: nn.Module, x: Tensor) -> Tensor:
+    """Applies a convolution ``(N, C, H, W)`` → ``(N, C', H, W)`` to each frame of a token grid.
+
+    Args:
+        conv: The convolution.
+        x: ``(B, T, H, W, C)``.
+
+    Returns:
+        ``(B, T, H, W, C')``.
+    """
     # A channel-last token grid is a channels_last image to the convolution: no data moves.
     frames = rearrange(x, "b t h w c -> (b t) c h w")
     return rearrange(conv(frames), "(b t) c h w -> b t h w c", b=len(x))

@@ -1,10 +1,12 @@
 """The reconstruction: features to a frame of the higher resolution."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Upsampler"]
+__all__ = ["Upsampler", "reconstruct"]
 
 
 class Upsampler(nn.Module):
@@ -23,7 +25,6 @@ class Upsampler(nn.Module):
         super().__init__()
         if scale not in (2, 4):
             raise ValueError(f"scale must be 2 or 4, not {scale}")
-        self.scale = scale
         self.conv_before_upsample = nn.Conv2d(dim, mid_dim, 3, padding=1)
         self.upsample = nn.Sequential()
         for _ in range(scale // 2):
@@ -31,7 +32,6 @@ class Upsampler(nn.Module):
             self.upsample.append(nn.PixelShuffle(2))
             self.upsample.append(nn.LeakyReLU(0.1, inplace=True))
         self.conv_hr = nn.Conv2d(mid_dim, mid_dim, 3, padding=1)
-        self.act = nn.LeakyReLU(0.1, inplace=True)
         self.conv_last = nn.Conv2d(mid_dim, 3, 3, padding=1)
 
     def forward(self, feature: Tensor, frame: Tensor) -> Tensor:
@@ -44,9 +44,32 @@ class Upsampler(nn.Module):
         Returns:
             ``(B, 3, scale·H, scale·W)``.
         """
-        if feature.device.type == "cpu":
-            # oneDNN's convolutions and the pixel shuffle are faster on it.
-            feature = feature.contiguous(memory_format=torch.channels_last)
-        x = self.upsample(self.conv_before_upsample(feature))
-        x = self.conv_last(self.act(self.conv_hr(x)))
-        return x + F.interpolate(frame, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        return reconstruct(self.conv_before_upsample, self.upsample, self.conv_hr, self.conv_last, feature, frame)
+
+
+def reconstruct(
+    first: nn.Module,
+    enlarge: Callable[[Tensor], Tensor],
+    hr: nn.Module,
+    last: nn.Module,
+    feature: Tensor,
+    frame: Tensor,
+) -> Tensor:
+    """``last(LeakyReLU(hr(enlarge(first(feature)))))`` plus the bilinearly enlarged input frame.
+
+    Args:
+        first: Convolution of the feature.
+        enlarge: ``(B, C, H, W)`` → ``(B, C', scale·H, scale·W)``.
+        hr: Convolution at the higher resolution.
+        last: Convolution to RGB.
+        feature: ``(B, C, H, W)``.
+        frame: The input frame, ``(B, 3, H, W)``, RGB in [0, 1].
+
+    Returns:
+        ``(B, 3, scale·H, scale·W)``.
+    """
+    if feature.device.type == "cpu":
+        # oneDNN's convolutions and the pixel shuffle are faster on it.
+        feature = feature.contiguous(memory_format=torch.channels_last)
+    x = last(F.leaky_relu_(hr(enlarge(first(feature))), 0.1))
+    return x + F.interpolate(frame, size=x.shape[-2:], mode="bilinear", align_corners=False)

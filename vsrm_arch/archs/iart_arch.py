@@ -1,0 +1,61 @@
+"""IART (Xu, Yu, Wang, Mi and Yao, CVPR 2024)."""
+
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor
+
+from vsrm_arch.alignments.implicit import ImplicitAlignment
+from vsrm_arch.archs.recurrent import check_even
+from vsrm_arch.archs.recurrent_swin import RecurrentSwin
+
+__all__ = ["IART"]
+
+
+@ARCH_REGISTRY.register()
+class IART(RecurrentSwin):
+    """The IART network. The defaults are the published model: 13,410,503 parameters.
+
+    Published checkpoints load as they are.
+
+    Args:
+        embed_dim: C, channels of the features; a multiple of ``num_heads``, and even.
+        depths: Swin blocks in each group of a branch's backbone.
+        num_heads: Heads of the window attention and of the alignment.
+        window: Side of the windows of attention in pixels.
+        upsampler_dim: Channels after the upsampler's first convolution; the later ones have 64.
+        spynet_path: Pre-trained weights of the flow network, as BasicSR publishes them.
+        checkpoint: Whether the backward pass recomputes activations to save memory: in all branches, in none, or in
+            those listed out of "backward_1", "forward_1", "backward_2", "forward_2".
+
+    Raises:
+        ValueError: If a size is below 1, ``embed_dim`` is odd or no multiple of ``num_heads``, or ``checkpoint`` names
+            a branch that does not exist.
+        UserError: If ``spynet_path`` cannot be read.
+
+    Source: "Enhancing Video Super-Resolution via Implicit Resampling-based Alignment".
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 120,
+        depths: tuple[int, ...] = (6, 6, 6),
+        num_heads: int = 6,
+        window: int = 8,
+        upsampler_dim: int = 64,
+        spynet_path: str | None = None,
+        checkpoint: bool | list[str] = False,
+    ) -> None:
+        super().__init__(embed_dim, num_heads, upsampler_dim, spynet_path, checkpoint)
+        check_even(embed_dim)
+        self.swin_backbone = self.build_branches(embed_dim, depths, num_heads, window)
+        self.implicit_warp = ImplicitAlignment(embed_dim, num_heads)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Enlarges a clip.
+
+        Args:
+            lq: ``(B, T, 3, H, W)``, RGB in [0, 1]; any T, H and W from 1.
+
+        Returns:
+            ``(B, T, 3, 4·H, 4·W)``.
+        """
+        return self.enlarge(lq, self.swin_backbone, self.implicit_warp, self.reconstruct)
