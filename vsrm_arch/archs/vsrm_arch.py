@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vsrm_arch.alignments.dca import DCA
 from vsrm_arch.graphs import StepGraphs
-from vsrm_arch.layers.blocks import Backbone
+from vsrm_arch.layers.blocks import Backbone, BlockDesign, FeedForward, Mixer, TemporalBlock
 from vsrm_arch.layers.flow import build_spynet, estimate_flow
 from vsrm_arch.layers.upsampler import Upsampler
 from vsrm_arch.propagation import BRANCHES, propagate
@@ -27,6 +27,11 @@ class VSRM(nn.Module):
         expand: Expansion of the Mamba mixers and of the alignment, E = expand · C.
         d_state: States a channel of the scans.
         d_conv: Taps of the causal convolutions before the scans.
+        mixer: What mixes tokens: "mamba", or in its place "attention" over all of them or "dwconv", a 3-D depthwise
+            convolution (Tab. 3).
+        num_heads: Heads of the attention.
+        t2smb: Whether the T2SMBs scan "forward" or in "both" directions, or "none" of them is there (Tab. 5).
+        ffn: "tgfn", or in its place "tgfn_no_dwconv", "tgfn_no_split" or "ffn" (Tab. 6).
         upsampler_dim: Channels of the upsampler.
         scale: Enlargement; the paper's is 4.
         flow_network: "spynet", or "none" for a network without one, whose alignment starts from no motion at all.
@@ -37,7 +42,8 @@ class VSRM(nn.Module):
             without gradients or in checkpointed branches. The results are the same; second derivatives need it off.
 
     Raises:
-        ValueError: If a size is below 1, ``embed_dim`` is odd, or ``checkpoint`` names a branch that does not exist.
+        ValueError: If a size is below 1 or does not fit the others, or ``checkpoint`` names a branch that does not
+            exist.
         UserError: If ``spynet_path`` cannot be read.
     """
 
@@ -49,6 +55,10 @@ class VSRM(nn.Module):
         expand: int = 2,
         d_state: int = 16,
         d_conv: int = 4,
+        mixer: Mixer = "mamba",
+        num_heads: int = 6,
+        t2smb: TemporalBlock = "forward",
+        ffn: FeedForward = "tgfn",
         upsampler_dim: int = 64,
         scale: Literal[2, 4] = 4,
         flow_network: Literal["spynet", "none"] = "spynet",
@@ -58,16 +68,16 @@ class VSRM(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"embed_dim": embed_dim, "num_damb": num_damb, "num_s2tmb": num_s2tmb, "expand": expand}
-        _check_sizes(sizes | {"d_state": d_state, "d_conv": d_conv, "upsampler_dim": upsampler_dim})
+        sizes |= {"d_state": d_state, "d_conv": d_conv, "num_heads": num_heads, "upsampler_dim": upsampler_dim}
+        _check_sizes(sizes)
+        design = BlockDesign(embed_dim, expand, d_state, d_conv, mixer, num_heads, t2smb, ffn)
         self.scale = scale
         self.checkpointed = _branch_names(checkpoint)
         self.graphs = StepGraphs() if cuda_graphs else None
         self.spynet = build_spynet(spynet_path) if flow_network == "spynet" else None
         self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)
         self.align = DCA(embed_dim, expand, d_state, d_conv)
-        self.branches = nn.ModuleDict(
-            {name: Backbone(embed_dim, num_damb, num_s2tmb, expand, d_state, d_conv) for name in BRANCHES}
-        )
+        self.branches = nn.ModuleDict({name: Backbone(design, num_damb, num_s2tmb) for name in BRANCHES})
         self.upsampler = Upsampler(embed_dim, upsampler_dim, scale)
 
     def forward(self, lq: Tensor) -> Tensor:
