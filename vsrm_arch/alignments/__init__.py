@@ -4,5 +4,7 @@ Each is ``align(reference, target, flow) -> aligned``, all ``(B, C, H, W)``, the
 """
 
 from vsrm_arch.alignments.dca import DCA
+from vsrm_arch.alignments.guided_deformable_attention import GuidedDeformableAttention
+from vsrm_arch.alignments.no_alignment import NoAlignment
 
-__all__ = ["DCA"]
+__all__ = ["DCA", "GuidedDeformableAttention", "NoAlignment"]

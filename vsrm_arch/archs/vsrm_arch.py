@@ -1,12 +1,12 @@
 """VSRM: video super-resolution based on Mamba (Tran, Hung and Kim, ICCV 2025; Fig. 1)."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from vsrm_arch.alignments.dca import DCA
+from vsrm_arch.alignments import DCA, GuidedDeformableAttention, NoAlignment
 from vsrm_arch.graphs import StepGraphs
 from vsrm_arch.layers.blocks import Backbone, BlockDesign, FeedForward, Mixer, TemporalBlock
 from vsrm_arch.layers.flow import build_spynet, estimate_flow
@@ -14,6 +14,8 @@ from vsrm_arch.layers.upsampler import Upsampler
 from vsrm_arch.propagation import BRANCHES, propagate
 
 __all__ = ["VSRM"]
+
+Alignment = Literal["dca", "fgda", "none"]
 
 
 @ARCH_REGISTRY.register()
@@ -32,6 +34,8 @@ class VSRM(nn.Module):
         num_heads: Heads of the attention.
         t2smb: Whether the T2SMBs scan "forward" or in "both" directions, or "none" of them is there (Tab. 5).
         ffn: "tgfn", or in its place "tgfn_no_dwconv", "tgfn_no_split" or "ffn" (Tab. 6).
+        alignment: "dca", or in its place "fgda", RVRT's guided deformable attention, or "none" (Tab. 4). Without one
+            the flow network stays among the parameters, as in the paper's count, but does not run.
         upsampler_dim: Channels of the upsampler.
         scale: Enlargement; the paper's is 4.
         flow_network: "spynet", or "none" for a network without one, whose alignment starts from no motion at all.
@@ -59,6 +63,7 @@ class VSRM(nn.Module):
         num_heads: int = 6,
         t2smb: TemporalBlock = "forward",
         ffn: FeedForward = "tgfn",
+        alignment: Alignment = "dca",
         upsampler_dim: int = 64,
         scale: Literal[2, 4] = 4,
         flow_network: Literal["spynet", "none"] = "spynet",
@@ -76,7 +81,7 @@ class VSRM(nn.Module):
         self.graphs = StepGraphs() if cuda_graphs else None
         self.spynet = build_spynet(spynet_path) if flow_network == "spynet" else None
         self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)
-        self.align = DCA(embed_dim, expand, d_state, d_conv)
+        self.align = _build_alignment(alignment, embed_dim, expand, d_state, d_conv)
         self.branches = nn.ModuleDict({name: Backbone(design, num_damb, num_s2tmb) for name in BRANCHES})
         self.upsampler = Upsampler(embed_dim, upsampler_dim, scale)
 
@@ -89,13 +94,27 @@ class VSRM(nn.Module):
         Returns:
             ``(B, T, 3, scale·H, scale·W)``.
         """
-        flows_forward, flows_backward = estimate_flow(self.spynet, lq)
+        spynet = None if isinstance(self.align, NoAlignment) else self.spynet
+        flows_forward, flows_backward = estimate_flow(spynet, lq)
         frames = lq.unbind(1)
         features = [self.conv_first(frame) for frame in frames]
         features = propagate(
             features, flows_forward, flows_backward, self.branches, self.align, self.checkpointed, self.graphs
         )
         return torch.stack([self.upsampler(x, frame) for x, frame in zip(features, frames, strict=True)], dim=1)
+
+
+def _build_alignment(alignment: Alignment, dim: int, expand: int, d_state: int, d_conv: int) -> nn.Module:
+    """One alignment of Tab. 4."""
+    match alignment:
+        case "dca":
+            return DCA(dim, expand, d_state, d_conv)
+        case "fgda":
+            return GuidedDeformableAttention(dim)
+        case "none":
+            return NoAlignment()
+        case _:
+            raise ValueError(f"alignment is {alignment}; it must be one of {', '.join(get_args(Alignment))}")
 
 
 def _check_sizes(sizes: dict[str, int]) -> None:
