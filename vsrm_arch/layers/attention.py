@@ -13,7 +13,7 @@ class FullAttention(nn.Module):
     """Multi-head self-attention among the tokens of all frames: ``W (softmax(Q Kᵀ / sqrt(d)) V)`` (Vaswani et al.).
 
     It has no positional encoding: the convolutions around it tell where a token lies. Queries, keys, values and the
-    result are projected with biases, which gives the parameters of the paper's row less one million (6.68, not 7.68).
+    result are projected with biases. With C = 72 the network then has 6.68 M parameters; the paper gives 7.68.
 
     Args:
         dim: C, channels in and out.
