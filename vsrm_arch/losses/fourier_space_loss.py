@@ -1,4 +1,4 @@
-"""Fourier space loss (FSL; Fuoli, Van Gool and Timofte, ICCV 2021), which the paper compares with its own (Tab. 7)."""
+"""Fourier space loss (FSL; Fuoli et al., ICCV 2021), which the paper compares with its own (Tab. 7)."""
 
 import math
 
