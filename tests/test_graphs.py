@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vsrm_arch.archs import VSRM
 from vsrm_arch.graphs import CudaRecorder, StepGraphs, step_graphs
+from vsrm_arch.graphs.gradients import GradientSums, PassToken
 from vsrm_arch.propagation import BRANCHES, propagate
 
 SMALL = {"embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4}
@@ -590,3 +591,20 @@ class TestOnTheGPU:
         torch.rand(3, device="cuda")
         torch.cuda.empty_cache()
         self.test_outputs_are_the_same(None)
+
+
+def test_interleaved_passes_lose_no_gradient_unnoticed(monkeypatch):
+    """Steps of two passes over clips that alternate in one backward pass, as those of several threads may."""
+    sums, first, second = GradientSums([nn.Parameter(torch.zeros(()))]), PassToken(), PassToken()
+    monkeypatch.setattr(torch._C, "_current_graph_task_id", lambda: 7)
+    for token in (first, second):
+        sums.open(token, sums.add([None]))
+    sums.hand_out(second)
+    sums.open(first, frozenset())
+    with pytest.raises(RuntimeError, match="at once"):
+        sums.hand_out(first)
+    # The next backward pass of either is sound.
+    monkeypatch.setattr(torch._C, "_current_graph_task_id", lambda: 8)
+    sums.open(first, frozenset({0}))
+    sums.add([torch.tensor(3.0)])
+    assert sums.hand_out(first) == [torch.tensor(3.0)]

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from vsrm_arch.bench import timing
-from vsrm_arch.bench.ops import bench_ops
+from vsrm_arch.bench.ops import OpCase, bench_ops
 from vsrm_arch.bench.workloads import WORKLOADS
 from vsrm_arch.errors import UserError
 from vsrm_arch.ops import describe_backends
@@ -67,6 +69,15 @@ def test_speed_up_over_the_reference(ceilings):
 def test_the_definition_is_left_out_unless_asked_for(ceilings):
     rows = bench_ops(["selective_scan"], (1, 4, 2, 2), ["float32"], ceilings, **SHORT)
     assert {row.backend for row in rows} == {"portable"}
+
+
+def test_mamba_ssm_gets_its_tokens_channels_first(monkeypatch):
+    seen = {}
+    workload = replace(WORKLOADS["selective_scan"], op=lambda **inputs: seen.update(inputs) or inputs["u"])
+    monkeypatch.setitem(WORKLOADS, "selective_scan", workload)
+    for backend, strides in (("portable", (12, 3, 1)), ("mamba_ssm", (12, 1, 4))):
+        OpCase("selective_scan", (1, 4, 3, 3), "float32", backend, False, CPU).prepare()()
+        assert {seen[name].stride() for name in ("u", "delta", "B", "C")} == {strides}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -29,7 +29,7 @@ KINDS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"
 
 
 def compile_for(capability):
-    def run(self, *args, grid, warmup, num_warps=4, num_stages=3, maxnreg=None, **kwargs):
+    def run(self, *args, grid, warmup, num_warps=4, num_stages=3, **kwargs):
         given = dict(zip(self.arg_names, args, strict=False)) | kwargs
         signature, constants = {}, {}
         for parameter in self.params:
@@ -42,7 +42,7 @@ def compile_for(capability):
                 wide = "i64" if value >= 2**31 else "i32"
                 signature[parameter.name] = "fp32" if isinstance(value, float) else wide
         source = ASTSource(self, signature, constexprs=constants)
-        options = {"num_warps": num_warps, "num_stages": num_stages, "maxnreg": maxnreg}
+        options = {"num_warps": num_warps, "num_stages": num_stages}
         binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         print(self.__name__, *resources(binary.asm["cubin"]), flush=True)
 

@@ -141,6 +141,10 @@ def test_as_ops_of_pytorch(full):
     [
         (lambda x: norm_linear(x, x[0, 0], x[0, 0], torch.ones(3, 7)), r"weight: expected shape \(N, K\) = \(3, 8\)"),
         (lambda x: norm_linear(x, x[0, 0], x[0, 0], torch.ones(4, 8), None, torch.ones(2, 2)), "expected both or none"),
+        (
+            lambda x: norm_linear(x, x[0, 0], x[0, 0], torch.ones(5, 8), None, torch.ones(2, 2), torch.ones(2, 2)),
+            "part_weight: 5 columns do not divide into 2 parts",
+        ),
         (lambda x: gated_linear(x, torch.ones(3, 8), None, x), r"residual: expected shape \(..., N\)"),
     ],
 )

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from vsrm_arch.layers.mamba import init_dt_proj, s4d_real_init, scan_parameters
+from vsrm_arch.layers.mamba import init_dt_proj, s4d_real_init
 from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.cross_scan import cross_scan
 from vsrm_arch.ops.encoded_sample import encoded_sample
 from vsrm_arch.ops.gated_linear import gated_linear
 from vsrm_arch.ops.positional_encoding import sinusoidal_encoding
+from vsrm_arch.ops.scan_parameters import scan_parameters
 
 __all__ = ["DCA"]
 

@@ -68,6 +68,8 @@ _OPS_EPILOG = """columns:
   bandwidth share   that traffic / time, as a share of what a large copy reaches in the same process
   Gexp/s            exponentials of the definition / time, with the backward pass twice
 
+mamba_ssm gets its tokens channels first in memory, as it wants them; the others channels last, as the network has them.
+
 examples:
   basicsr bench ops --dtype float32 bf16 --json ops.json
   basicsr bench ops --op selective_scan --shape 1x12288x224x16

@@ -11,9 +11,15 @@ __all__ = ["Gate", "GradientSums", "PassToken"]
 
 
 class PassToken:
-    """Names one pass of a branch over a clip; ``task`` is the last backward pass that has come to it."""
+    """Names one pass of a branch over a clip.
+
+    Attributes:
+        task: The last backward pass that has come to it.
+        lost: The last backward pass in which another pass over a clip has taken its sums.
+    """
 
     task = -1
+    lost = -1
 
 
 class GradientSums:
@@ -54,6 +60,8 @@ class GradientSums:
         """Makes ready for a step of the pass ``token`` whose backward pass adds to the sums ``touched``."""
         token.task = torch._C._current_graph_task_id()
         if self._owner != (token, token.task):
+            if self._owner is not None and self._owner[1] == token.task:
+                self._owner[0].lost = token.task
             self.forget()
             if self.sums:
                 torch._foreach_zero_(self.sums)
@@ -72,9 +80,9 @@ class GradientSums:
                 this happens to passes of several threads only.
         """
         task = torch._C._current_graph_task_id()
+        if token.lost == task:
+            raise RuntimeError("two backward passes through the CUDA graphs of one network at once")
         if self._owner != (token, task):
-            if token.task == task:
-                raise RuntimeError("two backward passes through the CUDA graphs of one network at once")
             return [None] * len(self.sums)
         grads = [
             total.to(dtype, copy=True) if i in self._touched else None

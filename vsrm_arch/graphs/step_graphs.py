@@ -139,6 +139,8 @@ def _settings(device_type: str) -> tuple[Any, ...]:
         *_autocast_state(device_type),
         torch.is_inference_mode_enabled(),
         torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.allow_tf32,
         tuple(backends),
     )
 

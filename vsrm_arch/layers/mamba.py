@@ -4,17 +4,16 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsrm_arch.layers.projection import project
 from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.gated_linear import gated_linear
-from vsrm_arch.ops.matrices import working_dtype
 from vsrm_arch.ops.scan_order import ScanOrder
+from vsrm_arch.ops.scan_parameters import scan_parameters
 from vsrm_arch.ops.selective_scan import selective_scan
 
-__all__ = ["S2TMamba", "SSMPaths", "T2SMamba", "init_dt_proj", "s4d_real_init", "scan_parameters"]
+__all__ = ["S2TMamba", "SSMPaths", "T2SMamba", "init_dt_proj", "s4d_real_init"]
 
 
 def s4d_real_init(dim: int, d_state: int) -> nn.Parameter:
@@ -30,34 +29,6 @@ def init_dt_proj(dt_proj: nn.Linear, dt_min: float = 1e-3, dt_max: float = 1e-1)
     with torch.no_grad():
         # The inverse of softplus.
         dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
-
-
-def scan_parameters(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Tensor, Tensor]:
-    """What a scan takes from its own input (eq. 3): ``[dt, rows] = W_x u``, ``delta = W_dt dt``.
-
-    Args:
-        u: ``(..., E)``, or ``(2, ..., E)`` of two directions with a W_dt each.
-        x_weight: W_x, ``(R + S, E)``.
-        dt_weight: W_dt, ``(E, R)``, or ``(2, E, R)``.
-
-    Returns:
-        delta, ``(..., E)``, before its bias and softplus, and the rows, ``(..., S)``: B and C of a mixer.
-    """
-    channels, rank = dt_weight.shape[-2:]
-    if u.is_cuda:
-        # Multiplied out: more arithmetic, but one product of even sizes in place of two that stride through memory.
-        with torch.autocast("cuda", enabled=False):
-            rows = x_weight[rank:].expand(*dt_weight.shape[:-2], -1, -1)
-            weight = torch.cat((dt_weight @ x_weight[:rank], rows), dim=-2)
-        if dt_weight.dim() == 2:
-            projected = F.linear(u, weight)
-        else:
-            projected = torch.bmm(u.flatten(1, -2), weight.to(working_dtype(u)).mT).unflatten(1, u.shape[1:-1])
-        return projected.tensor_split([channels], dim=-1)  # type: ignore[return-value]
-    dt, rows = F.linear(u, x_weight).tensor_split([rank], dim=-1)
-    if dt_weight.dim() == 2:
-        return F.linear(dt, dt_weight), rows
-    return torch.stack([F.linear(part, weight) for part, weight in zip(dt, dt_weight, strict=True)]), rows
 
 
 class SSMPaths(nn.Module):

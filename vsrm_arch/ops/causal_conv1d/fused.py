@@ -30,6 +30,7 @@ def causal_conv1d_fused(
     """Arguments and result as in :func:`vsrm_arch.ops.causal_conv1d.causal_conv1d`."""
     x = x if x.stride(2) == 1 else x.contiguous()
     frames = num_frames if scan_order == "t2s" else 1
+    bias = None if bias is None else bias.contiguous()
     if reverse == "both":
         return _forward(x, weight.contiguous(), bias, activation == "silu", False, frames)
     one_bias = None if bias is None else bias.unsqueeze(0)

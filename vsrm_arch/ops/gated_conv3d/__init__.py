@@ -73,7 +73,7 @@ def gated_conv3d(
         value, gate = (x.to(torch.get_autocast_dtype(device_type)) for x in (value, gate))
 
     def limit(name: str) -> str | None:
-        return fused.limit(value) if name == "triton" else None
+        return fused.limit(value, gate) if name == "triton" else None
 
     run = BACKENDS.choose(backend, device_type, limit)
     return run(value, gate, value_weight, value_bias, gate_weight, gate_bias)

@@ -16,16 +16,19 @@ _SHORT, _FRAMES = 3, 2
 _FEWEST_ROWS, _MOST_ROWS, _PROGRAMS = 2, 32, 256
 
 
-def limit(x: Tensor) -> str | None:
-    """Why the kernels cannot take x, or None if they can."""
-    return "it knows no float64" if x.dtype == torch.float64 else None
+def limit(value: Tensor, gate: Tensor) -> str | None:
+    """Why the kernels cannot take the features, or None if they can."""
+    if value.dtype != gate.dtype:
+        return f"it takes features of one dtype, not {value.dtype} and {gate.dtype}"
+    return "it knows no float64" if value.dtype == torch.float64 else None
 
 
 def gated_conv3d_fused(
     value: Tensor, gate: Tensor, value_weight: Tensor, value_bias: Tensor, gate_weight: Tensor, gate_bias: Tensor
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.gated_conv3d.gated_conv3d`."""
-    return _forward(_tokens(value), _tokens(gate), _taps(value_weight), value_bias, _taps(gate_weight), gate_bias)
+    of_value, of_gate = (_taps(value_weight), value_bias.contiguous()), (_taps(gate_weight), gate_bias.contiguous())
+    return _forward(_tokens(value), _tokens(gate), *of_value, *of_gate)
 
 
 def _taps(weight: Tensor) -> Tensor:

@@ -24,13 +24,14 @@ def gated_linear_fused(
     """Arguments and result as in :func:`vsrm_arch.ops.gated_linear.gated_linear`."""
     tokens, other, gate = (None if t is None else _tokens(t) for t in (x, other, gate))
     rows = None if residual is None else residual.reshape(-1, len(weight))
+    bias = None if bias is None else bias.contiguous()
     out = _forward(tokens, weight, bias, rows, other, gate, working_dtype(x))
     return out.view(*x.shape[:-1], len(weight))
 
 
 def _tokens(x: Tensor) -> Tensor:
     """As (M, K), whose rows may lie apart."""
-    rows = x.flatten(0, -2)
+    rows = x.flatten(0, -2) if x.dim() > 1 else x[None]
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
@@ -85,7 +86,7 @@ def _shape(x: Tensor, other: Tensor | None, gate: Tensor | None, weight: Tensor)
 
 
 def _output(x: Tensor, weight: Tensor, residual: Tensor | None, dtype: torch.dtype) -> Tensor:
-    return x.new_empty(len(x), len(weight), dtype=dtype if residual is None else residual.dtype)
+    return x.new_empty(x.shape[0], len(weight), dtype=dtype if residual is None else residual.dtype)
 
 
 @torch.library.custom_op("vsrm::gated_linear_backward", mutates_args=())

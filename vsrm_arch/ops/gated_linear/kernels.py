@@ -27,7 +27,7 @@ def forward_kernel(
             rows += tl.load(other + m[:, None] * OTHER_ROW + k[None, :], mask=mask, other=0.0).to(tl.float32)
         if gate is not None:
             z = tl.load(gate + m[:, None] * GATE_ROW + k[None, :], mask=mask, other=0.0).to(tl.float32)
-            rows *= z * tl.sigmoid(z)
+            rows *= z * sigmoid(z)
         is_weight = (k < K)[:, None] & is_column[None, :]
         matrix = tl.load(weight + n[None, :] * K + k[:, None], mask=is_weight, other=0.0)
         y += product(rows.to(DTYPE), matrix.to(DTYPE))

@@ -71,6 +71,8 @@ def norm_linear(
             raise ValueError(f"{name}_weight and {name}_bias: expected both or none of them")
     if part_weight is not None:
         parts = len(part_weight)
+        if columns % parts:
+            raise ValueError(f"part_weight: {columns} columns do not divide into {parts} parts")
         check_shape("part_weight", part_weight, (parts, columns // parts), "G, N / G")
         check_shape("part_bias", part_bias, (parts, columns // parts), "G, N / G")
     tensors = {"norm_weight": norm_weight, "norm_bias": norm_bias, "weight": weight, "bias": bias}

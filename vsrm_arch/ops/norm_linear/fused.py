@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsrm_arch.ops.matrices import matrix_limit, working_dtype
+from vsrm_arch.ops.matrices import MOST_CHANNELS, matrix_limit, working_dtype
 from vsrm_arch.ops.triton import power_of_two_from
 
 __all__ = ["limit", "norm_linear_fused"]
@@ -17,14 +17,25 @@ __all__ = ["limit", "norm_linear_fused"]
 _ROWS, _COLUMNS, _WARPS, _STAGES = 64, 64, 4, 1
 _BACKWARD_ROWS, _BACKWARD_STAGES = 64, 3
 _PROGRAMS = 512  # as many as a large card runs at a time, each with a summand of the vectors' gradients
-_MOST_PART = 256
+# Channels → bytes that the kernels take at most, as they are compiled for compute capability 7.5 to 9.0.
+_SHARED_BYTES = {MOST_CHANNELS: 180_224, MOST_CHANNELS // 2: 98_304}
 
 
 def limit(dtype: torch.dtype, weight: Tensor, part_weight: Tensor | None) -> str | None:
     """Why the kernel cannot multiply by a weight (N, K) in a dtype, or None if it can."""
-    if part_weight is not None and part_weight.shape[1] > _MOST_PART:
-        return f"it takes parts of at most {_MOST_PART} channels, not {part_weight.shape[1]}"
+    most = _most_channels(weight.device)
+    widest = max(weight.shape[1], 0 if part_weight is None else part_weight.shape[1])
+    if widest > most:
+        return f"on this device it takes at most {most} channels of a token or a part, not {widest}"
     return matrix_limit(dtype, weight.shape[1])
+
+
+def _most_channels(device: torch.device) -> int:
+    """As many as fit into the memory that the threads of a program share."""
+    if device.type != "cuda":
+        return MOST_CHANNELS
+    shared = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    return next((channels for channels, need in _SHARED_BYTES.items() if need <= shared), 0)
 
 
 def norm_linear_fused(
@@ -39,6 +50,8 @@ def norm_linear_fused(
 ) -> Tensor:
     """Arguments and result as in :func:`vsrm_arch.ops.norm_linear.norm_linear`."""
     tokens = x.reshape(-1, x.shape[-1]).contiguous()
+    vectors = (norm_weight, norm_bias, bias, part_weight, part_bias)
+    norm_weight, norm_bias, bias, part_weight, part_bias = (None if v is None else v.contiguous() for v in vectors)
     y = _forward(tokens, norm_weight, norm_bias, weight, bias, part_weight, part_bias, eps, working_dtype(x))
     return y.view(*x.shape[:-1], len(weight))
 
@@ -86,7 +99,7 @@ def _(
     eps: float,
     dtype: torch.dtype,
 ) -> Tensor:
-    return x.new_empty(len(x), len(weight), dtype=dtype)
+    return x.new_empty(x.shape[0], len(weight), dtype=dtype)
 
 
 @torch.library.custom_op("vsrm::norm_linear_backward", mutates_args=())

@@ -19,7 +19,6 @@ _CARRY_TILE, _CARRY_WARPS = 64, 4
 # As many programs as keep a large card busy; chunks are not cut shorter or made longer than this.
 _PROGRAMS = 8192
 _SHORTEST_CHUNK, _LONGEST_CHUNK = 64, 1024
-_REGISTERS = 168  # of a thread of the backward pass: they leave room for a third program on a scheduler
 _MOST_STATES = 64
 
 
@@ -88,6 +87,7 @@ class _Launch:
             "FRAMES": frames,
             "STATES": max(16, power_of_two_from(states)),
             "CHANNELS": self.width,
+            "WORD": 2 if all(map(_has_words, (B, C))) else 1,
             "num_warps": 1,
             "num_stages": 1,
         }
@@ -102,6 +102,12 @@ class _Launch:
         grid = (count, self.grid[1], batch)
         carry_kernel[grid](A, added, durations, carried, chunks, self.samples, BACKWARD=backward, **constants)
         return carried
+
+
+def _has_words(rows: Tensor) -> bool:
+    """Whether a row of states can be loaded in words of two."""
+    distances = (*rows.stride()[:2], rows.storage_offset(), rows.shape[2])
+    return rows.dtype == torch.bfloat16 and all(distance % 2 == 0 for distance in distances)
 
 
 @torch.library.custom_op("vsrm::selective_scan", mutates_args=())
@@ -188,9 +194,7 @@ def _backward(
     grad_parameters = A.new_empty(batch, launch.chunks, A.shape[2] + 2, channels)
     inputs = (u, delta, A, B, C, D, bias, grad_out, tile_states, grad_states)
     results = (grad_u, grad_delta, grad_rows, grad_parameters)
-    registers = _REGISTERS if u.dtype == torch.bfloat16 else None
-    constants = {**launch.constants, "PRECISION": SUMS[u.dtype], "maxnreg": registers}
-    gradients_kernel[launch.grid](*inputs, *results, *launch.sizes, **constants)
+    gradients_kernel[launch.grid](*inputs, *results, *launch.sizes, **launch.constants, PRECISION=SUMS[u.dtype])
     of_directions = grad_parameters.unflatten(0, (launch.directions, launch.samples)).sum((1, 2))
     return grad_u, grad_delta, grad_rows.sum(0), of_directions
 

@@ -28,6 +28,26 @@ TILE = tl.constexpr(2)  # visits that are worked on at once; more would take reg
 
 
 @triton.jit
+def _words(row, N: tl.constexpr, STATES: tl.constexpr, WORD: tl.constexpr):
+    """The addresses of a row of B or C, ``WORD`` states in each, and which of them are there."""
+    word = tl.arange(0, STATES // WORD)
+    if WORD == 2:
+        row = row.to(tl.pointer_type(tl.int32))
+    return (row + word, inside(word, N // WORD, STATES // WORD))
+
+
+@triton.jit
+def _states(row):
+    """A row of B or C in float32."""
+    if row.dtype == tl.int32:
+        # Two bfloat16 of a word take an instruction each; two of their own take twice as many.
+        low, high = (row << 16).to(tl.float32, bitcast=True), (row & -65536).to(tl.float32, bitcast=True)
+        return tl.reshape(tl.join(low, high), (2 * row.shape[0],))
+    else:
+        return row.to(tl.float32)
+
+
+@triton.jit
 def _after_step(h, x, step, B_row, A2):
     """The state after a token."""
     return tl.exp2(step[None, :] * A2) * h + (step * x)[None, :] * B_row[:, None]
@@ -69,7 +89,7 @@ def scan_kernel(
     u, delta, A, B, C, D, bias, states, durations, out, L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
-    OUTPUTS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
+    OUTPUTS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr, WORD: tl.constexpr,
 ):  # fmt: skip
     """Walks through a chunk.
 
@@ -92,19 +112,20 @@ def scan_kernel(
     first = c * chunk
     last = tl.minimum(first + chunk, L) - 1
     # The first pass does not read C.
-    rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW, C_ROW) if OUTPUTS else (U_ROW, DELTA_ROW, B_ROW)
+    rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW // WORD, C_ROW // WORD)[: 4 if OUTPUTS else 3]
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
-    pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
+    pointers += _words(B + b * B_batch, N, STATES, WORD) + _words(C + b * C_batch, N, STATES, WORD)
     tile = _tile(pointers, rows, TILE, first, last, L, frame, FRAMES, backwards)
-    for i in range(tl.cdiv(last + 1 - first, TILE)):
+    # Unrolled, the next rows need not be moved to where these are.
+    for i in tl.range(0, tl.cdiv(last + 1 - first, TILE), loop_unroll_factor=2):
         start, now = first + i * TILE, tile
         tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
         for t in tl.static_range(TILE):
             x, step = tokens[3 * t], tokens[3 * t + 2]
-            h = _after_step(h, x, step, now[t * len(rows) + 2].to(tl.float32), A2)
+            h = _after_step(h, x, step, _states(now[t * len(rows) + 2]), A2)
             if OUTPUTS:
-                y = tl.sum(h * now[t * len(rows) + 3].to(tl.float32)[:, None], axis=0) + skip * x
+                y = tl.sum(h * _states(now[t * len(rows) + 3])[:, None], axis=0) + skip * x
                 token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)
                 mask = e < tl.where(start + t <= last, E, 0)
                 tl.store(out + (b * L + token) * E + e, y.to(out.dtype.element_ty), mask=mask)
@@ -155,7 +176,7 @@ def sensitivity_kernel(
     L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
-    STATES: tl.constexpr, CHANNELS: tl.constexpr,
+    STATES: tl.constexpr, CHANNELS: tl.constexpr, WORD: tl.constexpr,
 ):  # fmt: skip
     """Walks through a chunk, given the state before it.
 
@@ -178,12 +199,12 @@ def sensitivity_kernel(
     duration = tl.zeros((CHANNELS,), tl.float32)
     first = c * chunk
     last = tl.minimum(first + chunk, L) - 1
-    rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW, C_ROW, E)
+    rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW // WORD, C_ROW // WORD, E)
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
-    pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
+    pointers += _words(B + b * B_batch, N, STATES, WORD) + _words(C + b * C_batch, N, STATES, WORD)
     pointers = pointers + (grad_out + b * L * E + e, is_channel)
     tile = _tile(pointers, rows, TILE, first, last, L, frame, FRAMES, backwards)
-    for i in range(tl.cdiv(last + 1 - first, TILE)):
+    for i in tl.range(0, tl.cdiv(last + 1 - first, TILE), loop_unroll_factor=2):
         start, now = first + i * TILE, tile
         tile = _tile(pointers, rows, TILE, start + TILE, last, L, frame, FRAMES, backwards)
         tokens = _steps(now, rows, TILE, shift, start, last, SOFTPLUS)
@@ -193,9 +214,9 @@ def sensitivity_kernel(
             x, step = tokens[3 * t], tokens[3 * t + 2]
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
             decay = tl.exp2(step[None, :] * A2)
-            h = decay * h + (step * x)[None, :] * now[5 * t + 2].to(tl.float32)[:, None]
+            h = decay * h + (step * x)[None, :] * _states(now[5 * t + 2])[:, None]
             left *= decay
-            sensitivity += left * (now[5 * t + 3].to(tl.float32)[:, None] * grad[None, :])
+            sensitivity += left * (_states(now[5 * t + 3])[:, None] * grad[None, :])
             duration += step
     tl.store(cells_of(sensitivities, of_chunk), sensitivity, mask=is_cell)
     tl.store(durations + (b * tl.num_programs(0) + c) * E + e, duration, mask=is_channel)
@@ -208,7 +229,7 @@ def gradients_kernel(
     L, frame, chunk, batch, u_batch, delta_batch, B_batch, C_batch,
     U_ROW: tl.constexpr, DELTA_ROW: tl.constexpr, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
     E: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, FRAMES: tl.constexpr,
-    PRECISION: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
+    PRECISION: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr, WORD: tl.constexpr,
 ):  # fmt: skip
     """Walks back through a chunk, given the state before each tile and the gradient by the state after the chunk.
 
@@ -232,9 +253,9 @@ def gradients_kernel(
     of_block = (block * tl.num_programs(2) + b) * L
     first = c * chunk
     last = tl.minimum(first + chunk, L) - 1
-    rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW, C_ROW, E)
+    rows: tl.constexpr = (U_ROW, DELTA_ROW, B_ROW // WORD, C_ROW // WORD, E)
     pointers = (u + b * u_batch + e, is_channel, delta + b * delta_batch + e, is_channel)
-    pointers = pointers + (B + b * B_batch + n, is_state, C + b * C_batch + n, is_state)
+    pointers += _words(B + b * B_batch, N, STATES, WORD) + _words(C + b * C_batch, N, STATES, WORD)
     pointers = pointers + (grad_out + b * L * E + e, is_channel)
     tiles = tl.cdiv(last + 1 - first, TILE)
     tile = _tile(pointers, rows, TILE, first + (tiles - 1) * TILE, last, L, frame, FRAMES, backwards)
@@ -248,7 +269,7 @@ def gradients_kernel(
         before = ()
         for t in tl.static_range(TILE):
             before = before + (h,)
-            h = _after_step(h, tokens[3 * t], tokens[3 * t + 2], now[5 * t + 2].to(tl.float32), A2)
+            h = _after_step(h, tokens[3 * t], tokens[3 * t + 2], _states(now[5 * t + 2]), A2)
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
             row = (of_block + visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)) * 2 * N
             is_visit = n < tl.where(start + t <= last, N, 0)
@@ -257,12 +278,12 @@ def gradients_kernel(
         for t in tl.static_range(TILE - 1, -1, -1):
             x, raw, step = tokens[3 * t], tokens[3 * t + 1], tokens[3 * t + 2]
             grad = tl.where(start + t <= last, now[5 * t + 4].to(tl.float32), 0.0)
-            grad_h += now[5 * t + 3].to(tl.float32)[:, None] * grad[None, :]
+            grad_h += _states(now[5 * t + 3])[:, None] * grad[None, :]
             token = visited_tokens(tl.minimum(start + t, last), L, frame, FRAMES, backwards)
             row = (of_block + token) * 2 * N
             is_visit = n < tl.where(start + t <= last, N, 0)
             store_sums(grad_rows + row + n, grad_h * (step * x)[None, :], is_visit, PRECISION, CHANNELS)
-            grad_entering = tl.sum(grad_h * now[5 * t + 2].to(tl.float32)[:, None], axis=0)
+            grad_entering = tl.sum(grad_h * _states(now[5 * t + 2])[:, None], axis=0)
             grad_h *= tl.exp2(step[None, :] * A2)
             grad_exponent = grad_h * before[t]  # of step * A
             sum_A += grad_exponent * step[None, :]

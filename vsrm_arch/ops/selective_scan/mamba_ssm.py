@@ -113,5 +113,4 @@ def selective_scan_mamba_ssm(
         None if z is None else channels_first(z),
         None if delta_bias is None else delta_bias.float().contiguous(),
     )
-    tokens = out.transpose(1, 2).contiguous()
-    return visit.back(tokens)
+    return visit.back(out.transpose(1, 2))
