@@ -13,7 +13,12 @@ from vsrm_arch import config
 from vsrm_arch.archs import IART, VSRM, BasicRecurrentSwin, Bicubic
 from vsrm_arch.config.typed import describe
 from vsrm_arch.data import ClipDatasetOptions
-from vsrm_arch.losses import FrequencyCharbonnierLoss
+from vsrm_arch.losses import (
+    FocalFrequencyLoss,
+    FourierSpaceLoss,
+    FrequencyCharbonnierLoss,
+    WaveletHighFrequencyLoss,
+)
 from vsrm_arch.models import RecurrentVSROptions
 
 PAGE = Path(__file__).parents[1] / "options" / "README.md"
@@ -32,10 +37,12 @@ def _tables():
     yield config.reference(RecurrentVSROptions)
     yield "## `datasets: <phase>` (VideoClipDataset)\n"
     yield config.reference(ClipDatasetOptions)
-    networks = [("network_g", network) for network in (VSRM, BasicRecurrentSwin, IART, Bicubic)]
-    for section, cls in (*networks, ("frequency_opt", FrequencyCharbonnierLoss)):
-        yield f"## `{section}` with `type: {cls.__name__}`\n"
-        yield constructor_table(cls)
+    networks = (VSRM, BasicRecurrentSwin, IART, Bicubic)
+    losses = (FrequencyCharbonnierLoss, FocalFrequencyLoss, FourierSpaceLoss, WaveletHighFrequencyLoss)
+    for section, classes in {"network_g": networks, "frequency_opt": losses}.items():
+        for cls in classes:
+            yield f"## `{section}` with `type: {cls.__name__}`\n"
+            yield constructor_table(cls)
 
 
 def constructor_table(cls: type) -> str:

@@ -3,16 +3,19 @@
 import copy
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import option_reference
 import pytest
 import torch
+import yaml
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
 from vsrm_arch import config
 from vsrm_arch.config import OptionError
+from vsrm_arch.config.yaml_file import OptionLoader
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "options").rglob("*.yml"))
@@ -42,6 +45,12 @@ OWN_KEYS = {
     "test_{}_Vid4": {"path.pretrain_network_g"},
     "test_{}_Vimeo90K": {"path.pretrain_network_g"},
 }
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch):
+    """Where the paths in option files lead from."""
+    monkeypatch.chdir(ROOT)
 
 
 def is_train(file):
@@ -103,10 +112,12 @@ class TestEveryFile:
         assert bool(losses) is is_train(file)
 
     def test_a_misspelt_key_of_any_section_is_found(self, file):
-        plain = config.load_yaml(str(ROOT / file))
+        plain = config.load_yaml(file)
         # They hold names of one's own.
         free = (("datasets",), ("val", "metrics"))
-        for path in sections(plain):
+        # What a file extends is a file here, too.
+        own = yaml.load((ROOT / file).read_text(encoding="utf-8"), Loader=OptionLoader)
+        for path in sections(own):
             if path in free:
                 continue
             options = copy.deepcopy(plain)
@@ -169,6 +180,57 @@ def test_training_on_vimeo90k_starts_from_the_reds_weights():
         vimeo, reds = (read(f"options/train_{network}_{data}.yml") for data in ("Vimeo90K", "REDS"))
         assert vimeo["path"]["pretrain_network_g"] == f"experiments/{reds['name']}/models/net_g_latest.pth"
         assert vimeo["network_g"] == reds["network_g"]
+
+
+class TestAblations:
+    """The rows of the paper's Tables 3 to 7 differ from its model in what they are about, and in nothing else."""
+
+    ROWS: ClassVar = {
+        "table3_dwconv": "network_g.mixer",
+        "table3_attention": "network_g.mixer",
+        "table3_window_attention": "network_g.mixer",
+        "table4_none": "network_g.alignment",
+        "table4_fgda": "network_g.alignment",
+        "table4_implicit": "network_g.alignment",
+        "table5_none": "network_g.t2smb",
+        "table5_both": "network_g.t2smb",
+        "table6_ffn": "network_g.ffn",
+        "table6_no_dwconv": "network_g.ffn",
+        "table6_no_split": "network_g.ffn",
+        "table7_ffl": "train.frequency_opt",
+        "table7_fsl": "train.frequency_opt",
+        "table7_whfl": "train.frequency_opt",
+        "table7_fcl_0": "train.frequency_opt",
+        "table7_fcl_0.2": "train.frequency_opt",
+    }
+    # What follows from a row: the heads of attention, the flow network that rests without alignment.
+    CONSEQUENCES: ClassVar = {"name", "network_g.num_heads", "find_unused_parameters"}
+
+    @staticmethod
+    def options(name):
+        options = flat(config.load_yaml(f"options/ablation/train_{name}.yml"))
+        return options | {f"network_g.{key}": value for key, value in options.pop("network_g").items()}
+
+    def test_all_of_them_ship(self):
+        files = {Path(file).name for file in FILES if Path(file).parent.name == "ablation"}
+        assert files == {f"train_{name}.yml" for name in ("ours", *self.ROWS)}
+
+    @pytest.mark.parametrize("name", ROWS)
+    def test_a_row_differs_in_one_thing(self, name):
+        row, ours = self.options(name), self.options("ours")
+        differing = {key for key in row.keys() | ours.keys() if row.get(key) != ours.get(key)}
+        assert differing - self.CONSEQUENCES == {self.ROWS[name]}
+
+    def test_the_weights_of_the_losses_are_the_paper_s(self):
+        losses = {name: self.options(name)["train.frequency_opt"] for name in ("ours", *self.ROWS) if "7" in name}
+        weights = {name: loss.get("loss_weight", loss.get("real_weight")) for name, loss in losses.items()}
+        rest = dict.fromkeys(("table7_ffl", "table7_fsl", "table7_whfl"), 0.02)
+        assert weights == rest | {"table7_fcl_0": 0, "table7_fcl_0.2": 0.2}
+        assert all(loss.get("imag_weight") == loss.get("real_weight") for loss in losses.values())
+
+    def test_only_without_alignment_are_there_parameters_without_gradient(self):
+        resting = [name for name in ("ours", *self.ROWS) if self.options(name).get("find_unused_parameters")]
+        assert resting == ["table4_none"]
 
 
 class TestReference:

@@ -186,8 +186,9 @@ class TestPublicNames:
 def test_importing_the_package_registers_every_part():
     program = (
         "import vsrm_arch; from basicsr.utils import registry as r; "
-        "[r.ARCH_REGISTRY.get(n) for n in ('VSRM', 'Bicubic', 'DCA')]; "
-        "r.LOSS_REGISTRY.get('FrequencyCharbonnierLoss'); r.MODEL_REGISTRY.get('RecurrentVSRModel'); "
+        "[r.ARCH_REGISTRY.get(n) for n in ('VSRM', 'Bicubic', 'DCA', 'GuidedDeformableAttention')]; "
+        "[r.LOSS_REGISTRY.get(n) for n in ('FrequencyCharbonnierLoss', 'FocalFrequencyLoss', 'FourierSpaceLoss', "
+        "'WaveletHighFrequencyLoss')]; r.MODEL_REGISTRY.get('RecurrentVSRModel'); "
         "r.DATASET_REGISTRY.get('VideoClipDataset')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)

@@ -4,12 +4,17 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
+ABLATION = {"type": "VSRM", "embed_dim": 12, "num_damb": 1, "num_s2tmb": 1, "d_state": 4, "flow_network": "none"}
 NETWORKS = {
     "VSRM": {"type": "VSRM", "embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4},
     "VSRM x2": {"type": "VSRM", "embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4, "scale": 2},
     "VSRM without flow": {"type": "VSRM", "embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "flow_network": "none"},
     "PSRT-recurrent": {"type": "BasicRecurrentSwin", "embed_dim": 8, "depths": (2,), "num_heads": 2, "window": 4},
     "IART": {"type": "IART", "embed_dim": 8, "depths": (2,), "num_heads": 2, "window": 4},
+    "VSRM of other blocks": ABLATION | {"mixer": "attention", "t2smb": "none", "ffn": "ffn"},
+    "VSRM of convolutions": ABLATION | {"mixer": "dwconv", "ffn": "tgfn_no_split", "alignment": "none"},
+    "VSRM with another alignment": ABLATION | {"t2smb": "both", "ffn": "tgfn_no_dwconv", "alignment": "fgda"},
+    "VSRM of windows": ABLATION | {"mixer": "window_attention", "alignment": "implicit"},
     "Bicubic": {"type": "Bicubic"},
 }
 TRAINABLE = [name for name in NETWORKS if name != "Bicubic"]

@@ -42,9 +42,43 @@ def test_parameters_match_the_specification():
     assert _count(vsrm) == 17_076_281
 
 
-def test_ablation_model_has_8_602_605_parameters():
+# The paper's ablations (Tab. 3-6): what differs, our parameters, and the paper's millions where both count alike.
+ABLATIONS = [
+    ({}, 8_602_605, 8.61),
+    ({"mixer": "attention"}, 6_679_341, None),
+    ({"mixer": "window_attention"}, 6_679_341, None),
+    ({"mixer": "dwconv"}, 7_864_749, None),
+    ({"alignment": "none"}, 8_528_335, 8.53),
+    ({"alignment": "fgda"}, 8_762_423, None),
+    ({"alignment": "implicit"}, 8_544_103, None),
+    ({"t2smb": "none"}, 7_872_525, 7.87),
+    ({"t2smb": "both"}, 8_650_989, 8.65),
+    ({"ffn": "ffn"}, 8_675_181, 8.68),
+    ({"ffn": "tgfn_no_dwconv"}, 8_263_917, 8.27),
+    ({"ffn": "tgfn_no_split"}, 9_400_941, 9.41),
+]
+
+
+@pytest.mark.parametrize(("values", "parameters", "published"), ABLATIONS)
+def test_parameters_of_the_ablations(values, parameters, published):
     with torch.device("meta"):
-        assert _count(VSRM(embed_dim=72)) == 8_602_605
+        count = _count(VSRM(embed_dim=72, **values))
+    assert count == parameters
+    assert published is None or abs(count / 1e6 - published) < 0.01
+
+
+def test_the_defaults_draw_the_weights_that_they_always_drew():
+    torch.manual_seed(0)
+    weights = VSRM(**SMALL).state_dict()
+    assert len(weights) == 329
+    assert sum(w.double().abs().sum().item() for w in weights.values()) == pytest.approx(28366.872528904205, rel=1e-7)
+    assert torch.rand(1).item() == pytest.approx(0.8517683744430542)
+
+
+def test_without_alignment_the_flow_network_does_not_run():
+    vsrm = VSRM(**SMALL, alignment="none")
+    vsrm.spynet.forward = None  # to call it would fail
+    assert vsrm(torch.rand(1, 2, 3, 4, 5)).shape == (1, 2, 3, 16, 20)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +88,8 @@ def test_ablation_model_has_8_602_605_parameters():
         ({"expand": 0}, "expand is 0; it must be at least 1"),
         ({"d_conv": -1}, "d_conv is -1; it must be at least 1"),
         ({"upsampler_dim": 0}, "upsampler_dim is 0; it must be at least 1"),
+        ({"num_heads": 0}, "num_heads is 0; it must be at least 1"),
+        ({"alignment": "flow"}, "alignment is flow; it must be one of dca, fgda, implicit, none"),
         ({"embed_dim": 15}, "embed_dim is 15; it must be even: one half encodes a position's y, the other its x"),
     ],
 )

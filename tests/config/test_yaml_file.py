@@ -1,5 +1,7 @@
 """Option files: what is read, what is refused, and in which words."""
 
+from pathlib import Path
+
 import pytest
 
 from vsrm_arch import config
@@ -140,3 +142,35 @@ class TestParseValue:
         with pytest.raises(OptionError, match=r"here: the tag !!python/object/apply:os\.mkdir is refused"):
             config.parse_value(f"!!python/object/apply:os.mkdir ['{tmp_path}/pwned']", "here")
         assert not (tmp_path / "pwned").exists()
+
+
+class TestExtends:
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write(
+            tmp_path, "name: a\ntrain: {loss: {type: A, eps: 1}, iterations: 2}\nval: {tile: {size: 3}}\n", "base.yml"
+        )
+
+    def load(self, text):
+        return config.load_yaml(write(Path(), text, "sub/b.yml"))
+
+    def test_sections_are_joined_key_by_key(self):
+        values = self.load("extends: base.yml\nname: b\ntrain: {loss: {eps: 4}}\nval: ~\n")
+        assert values == {"name": "b", "train": {"loss": {"type": "A", "eps": 4}, "iterations": 2}, "val": None}
+
+    def test_a_section_of_another_type_takes_the_place_of_the_other_s(self):
+        values = self.load("extends: base.yml\ntrain: {loss: {type: B}}\n")
+        assert values["train"] == {"loss": {"type": "B"}, "iterations": 2}
+
+    def test_what_cannot_be_extended(self):
+        with pytest.raises(
+            OptionError, match=r"^sub/b\.yml: extends: bse\.yml: no such option file; there is base\.yml"
+        ):
+            self.load("extends: bse.yml\n")
+        with pytest.raises(OptionError, match=r"^sub/b\.yml: extends: expected the path of an option file, got 1$"):
+            self.load("extends: 1\n")
+        write(Path(), "extends: base.yml\n", "c.yml")
+        message = r"^sub/b\.yml: extends: c\.yml extends base\.yml itself; name that one, and set the rest here$"
+        with pytest.raises(OptionError, match=message):
+            self.load("extends: c.yml\n")

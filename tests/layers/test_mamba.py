@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vsrm_arch.layers import DAMB, TGFN, Backbone, S2TMamba, T2SMamba
+from vsrm_arch.layers import DAMB, TGFN, Backbone, BlockDesign, S2TMamba, T2SMamba
 
 
 def _parameters(module):
@@ -22,7 +22,7 @@ def test_parameters_match_the_specification(module, expected):
     assert _parameters(module) == expected
 
 
-@pytest.mark.parametrize("make", [S2TMamba, T2SMamba, TGFN, lambda dim: DAMB(dim, num_s2tmb=1)])
+@pytest.mark.parametrize("make", [S2TMamba, T2SMamba, TGFN, lambda dim: DAMB(BlockDesign(dim), num_s2tmb=1)])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 4), (1, 3, 2, 7)])
 def test_shape_is_kept_and_every_parameter_gets_a_gradient(make, shape, device):
     module = make(8).to(device)
@@ -73,7 +73,7 @@ def test_step_sizes_start_log_uniform():
 
 
 def test_backbone_adds_the_current_frame():
-    backbone = Backbone(8, num_damb=1, num_s2tmb=1)
+    backbone = Backbone(BlockDesign(8), num_damb=1, num_s2tmb=1)
     torch.nn.init.zeros_(backbone.conv_after_body.weight)
     torch.nn.init.zeros_(backbone.conv_after_body.bias)
     clip = torch.randn(1, 3, 8, 4, 5)

@@ -36,7 +36,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     pred, target = torch.rand(2, 1, 3, 8, 8).to(dtype)
     loss = frequency_charbonnier_loss(pred, target)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, frequency_charbonnier_loss((pred - target).float(), torch.zeros(1, 3, 8, 8)))
+    torch.testing.assert_close(loss, frequency_charbonnier_loss(pred.float(), target.float()))
 
 
 def test_module_equals_function_and_is_registered():

@@ -85,9 +85,8 @@ class DCA(nn.Module):
         feature = reference.movedim(1, -1).contiguous()
 
         def align(position: Tensor, points: Tensor, Q: Tensor) -> Tensor:
-            R = encoded_sample(
-                feature, position.flatten(1, 2), points.flatten(1, 2) + _WINDOW // 2, _EXTENT
-            )  # r̄ + PE_R
+            # r̄ + PE_R
+            R = encoded_sample(feature, position.flatten(1, 2), points.flatten(1, 2) + _WINDOW // 2, _EXTENT)
             return self.cross_mamba(R.reshape(-1, _REGION**2, C), Q.reshape(-1, C)).reshape(Q.shape)
 
         pixels = (t.flatten(1, 2) for t in (position, points, Q))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from vsrm_arch.alignments.no_alignment import NoAlignment
 from vsrm_arch.graphs import StepGraphs
 from vsrm_arch.layers.flow import estimate_flow
 from vsrm_arch.propagation import BRANCHES, Alignment, propagate
@@ -53,7 +54,8 @@ class RecurrentNetwork(nn.Module):
         Returns:
             ``(B, T, 3, scale·H, scale·W)``.
         """
-        flows_forward, flows_backward = estimate_flow(self.spynet, lq)
+        spynet = None if isinstance(align, NoAlignment) else self.spynet
+        flows_forward, flows_backward = estimate_flow(spynet, lq)
         frames = lq.unbind(1)
         features = [self.conv_first(frame) for frame in frames]
         features = propagate(features, flows_forward, flows_backward, branches, align, self.checkpointed, self.graphs)

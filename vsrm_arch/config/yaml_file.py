@@ -68,7 +68,10 @@ for _tag, (_pattern, _first) in _BARE_WORDS.items():
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Reads an option file.
+    """Reads an option file, joined to the one that it ``extends``, if it names one.
+
+    The file's values stand in place of the other's, section by section; a section of another ``type`` as a whole. A
+    file that is extended extends none.
 
     Bare words mean what YAML 1.2 says: only ``true`` and ``false`` are booleans (``off`` is a string), ``2e-4`` is a
     number, a number with leading zeros is a string (the clip ``011``). ``~`` and BasicSR's ``!!float 2e-4`` work.
@@ -81,8 +84,34 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises:
         OptionError: If there is no such file, or it is empty, no YAML, no mapping, holds a key twice, or asks for a
-            Python object.
+            Python object; or the file that it extends cannot be read, or extends another.
     """
+    values = _load_file(path)
+    if "extends" not in values:
+        return values
+    where, name = f"{path}: extends", values.pop("extends")
+    if not isinstance(name, str):
+        raise OptionError(f"{where}: expected the path of an option file, got {name!r}")
+    try:
+        extended = _load_file(name)
+    except OptionError as error:
+        raise OptionError(f"{where}: {error}") from None
+    if "extends" in extended:
+        raise OptionError(f"{where}: {name} extends {extended['extends']} itself; name that one, and set the rest here")
+    return _joined(extended, values)
+
+
+def _joined(extended: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    result = dict(extended)
+    for key, new in values.items():
+        old = extended.get(key)
+        if isinstance(old, dict) and isinstance(new, dict) and new.get("type", old.get("type")) == old.get("type"):
+            new = _joined(old, new)
+        result[key] = new
+    return result
+
+
+def _load_file(path: str | Path) -> dict[str, Any]:
     path = Path(path).expanduser()
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vsrm_arch.layers.projection import project
 from vsrm_arch.ops.causal_conv1d import causal_conv1d
 from vsrm_arch.ops.gated_linear import gated_linear
-from vsrm_arch.ops.norm_linear import norm_linear
 from vsrm_arch.ops.scan_order import ScanOrder
 from vsrm_arch.ops.scan_parameters import scan_parameters
 from vsrm_arch.ops.selective_scan import selective_scan
@@ -111,11 +111,7 @@ class _Mamba(nn.Module):
         """
         num_frames = x.shape[1]
         x_in = x.flatten(1, 3)
-        if norm is None:
-            projected = self.in_proj(x_in)
-        else:
-            projected = norm_linear(x_in, norm.weight, norm.bias, self.in_proj.weight, eps=norm.eps)
-        tokens, z = projected.chunk(2, dim=-1)  # [B, L, E] each
+        tokens, z = project(self.in_proj, x_in, norm).chunk(2, dim=-1)  # [B, L, E] each
         y1, *rest = self.ssm(tokens, num_frames)
         # y1 ⊙ z + y2 ⊙ z with one multiplication less.
         residual, y2 = None if norm is None else x_in, rest[0] if rest else None

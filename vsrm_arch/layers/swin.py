@@ -2,94 +2,16 @@
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
+from vsrm_arch.layers.attention import WindowAttention
 from vsrm_arch.layers.blocks import per_frame, refine_centre
+from vsrm_arch.layers.projection import project
 from vsrm_arch.ops.gated_linear import gated_linear
-from vsrm_arch.ops.norm_linear import norm_linear
-from vsrm_arch.sizes import SizeRequirements, pad_to
+from vsrm_arch.sizes import SizeRequirements
 
-__all__ = ["SwinBackbone", "SwinBlock", "SwinGroup", "WindowAttention"]
-
-# Frames that a branch sees: the previous one, the current one, and the one before the previous.
-_NUM_FRAMES = 3
-
-
-class WindowAttention(nn.Module):
-    """Multi-head self-attention in windows of all frames, with a learned bias for each relative position.
-
-    ``softmax(q kᵀ / √d + bias) v`` among the tokens of each window, T x window x window.
-
-    Args:
-        dim: C, channels in and out.
-        num_heads: Heads; C is a multiple of it.
-        window: Side of a window in pixels.
-        shift: How far the windows are shifted in y and x. The frame is rolled for it, and tokens from opposite edges
-            that meet in a window do not see each other.
-
-    Source: Video Swin Transformer (Liu et al., CVPR 2022), section 3.2, as PSRT-recurrent uses it.
-    """
-
-    relative_position_index: Tensor
-
-    def __init__(self, dim: int, num_heads: int = 6, window: int = 8, shift: int = 0) -> None:
-        super().__init__()
-        self.num_heads, self.window, self.shift = num_heads, window, shift
-        index, offsets = _relative_positions(window)
-        self.relative_position_bias_table = nn.Parameter(torch.empty(offsets, num_heads))
-        # A constant; it is part of the state because published checkpoints hold it.
-        self.register_buffer("relative_position_index", index)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-        nn.init.normal_(self.relative_position_bias_table, std=0.02)
-
-    def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
-        """A residual block's first half, ``x + Attention(norm(x))``.
-
-        Args:
-            x: ``(B, 3, H, W, C)``; the window's side divides H and W.
-            norm: The block's LayerNorm over C.
-
-        Returns:
-            ``(B, 3, H, W, C)``.
-        """
-        side, shift = self.window, self.shift
-        qkv = norm_linear(x, norm.weight, norm.bias, self.qkv.weight, self.qkv.bias, eps=norm.eps)
-        qkv = qkv.roll((-shift, -shift), dims=(2, 3))
-        q, k, v = rearrange(
-            qkv, "b t (y h) (x w) (k n d) -> k b y x n (t h w) d", k=3, n=self.num_heads, h=side, w=side
-        )
-        y = rearrange(self._attend(q, k, v), "b y x n (t h w) d -> b t (y h) (x w) (n d)", h=side, w=side)
-        return gated_linear(y.roll((shift, shift), dims=(2, 3)), self.proj.weight, self.proj.bias, x)
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention in each window: ``(B, Y, X, heads, tokens, d)`` → the same."""
-        bias = self.relative_position_bias_table[self.relative_position_index].movedim(-1, 0).to(q.dtype)
-        if not self.shift:
-            return _attention(q, k, v, bias)
-        # Opposite edges of the frame meet in the last row and the last column of windows only. Four masks for all
-        # windows take far less memory than one for each.
-        position = torch.arange(len(self.relative_position_index), device=q.device)
-        below = position // self.window % self.window >= self.window - self.shift
-        right = position % self.window >= self.window - self.shift
-
-        def apart(side: Tensor) -> Tensor:
-            return side.unsqueeze(0) != side.unsqueeze(1)
-
-        rows = []
-        for last_row in (False, True):
-            row = []
-            for last_column in (False, True):
-                hidden = (apart(below) & last_row) | (apart(right) & last_column)
-                ys = slice(-1, None) if last_row else slice(-1)
-                xs = slice(-1, None) if last_column else slice(-1)
-                mask = bias.masked_fill(hidden, -torch.inf)
-                row.append(_attention(q[:, ys, xs], k[:, ys, xs], v[:, ys, xs], mask))
-            rows.append(torch.cat(row, dim=2))
-        return torch.cat(rows, dim=1)
+__all__ = ["SwinBackbone", "SwinBlock", "SwinGroup"]
 
 
 class _MLP(nn.Module):
@@ -102,7 +24,7 @@ class _MLP(nn.Module):
 
     def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
         """A residual block's second half, ``x + MLP(norm(x))``; ``(..., C)`` → ``(..., C)``."""
-        hidden = norm_linear(x, norm.weight, norm.bias, self.fc1.weight, self.fc1.bias, eps=norm.eps)
+        hidden = project(self.fc1, x, norm)
         return gated_linear(F.gelu(hidden), self.fc2.weight, self.fc2.bias, x)
 
 
@@ -189,32 +111,5 @@ class SwinBackbone(nn.Module):
 
     def forward(self, clip: Tensor) -> Tensor:
         """``(B, 3, C, H, W)``, the current frame in the centre → ``(B, C, H, W)``; any H and W."""
-        return refine_centre(clip, self.patch_embed["norm"], self._body, self.norm, self.conv_after_body)
-
-    def _body(self, x: Tensor) -> Tensor:
-        H, W = x.shape[2:4]
-        x = pad_to(x.movedim(-1, 2), self.sizes).movedim(2, -1)
-        return self.layers(x)[:, :, :H, :W]
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Attention of windows ``(B, Y, X, heads, tokens, d)`` that have one bias ``(heads, tokens, tokens)``."""
-    shape = q.shape
-    q, k, v = (tensor.flatten(0, 2) for tensor in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.unsqueeze(0)).reshape(shape)
-
-
-def _relative_positions(window: int) -> tuple[Tensor, int]:
-    """For each pair of a window's tokens the index of the one's position relative to the other, and their number.
-
-    Args:
-        window: Side of the window.
-
-    Returns:
-        ``(tokens, tokens)``, tokens = 3 · window², both in raster order; and (2 · 3 - 1) · (2 · window - 1)².
-    """
-    spans = [2 * side - 1 for side in (_NUM_FRAMES, window, window)]
-    position = torch.cartesian_prod(*(torch.arange(side) for side in (_NUM_FRAMES, window, window)))
-    distance = position.unsqueeze(1) - position.unsqueeze(0)  # [tokens, tokens, 3]
-    t, y, x = (distance[..., axis] + span // 2 for axis, span in enumerate(spans))
-    return (t * spans[1] + y) * spans[2] + x, spans[0] * spans[1] * spans[2]
+        norms = self.patch_embed["norm"], self.norm
+        return refine_centre(clip, norms[0], self.layers, norms[1], self.conv_after_body, self.sizes)

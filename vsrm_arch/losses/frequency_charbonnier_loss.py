@@ -1,14 +1,12 @@
 """Frequency Charbonnier-like loss (FCL; eq. 13 and 14)."""
 
-from typing import Literal
-
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-__all__ = ["FrequencyCharbonnierLoss", "frequency_charbonnier_loss"]
+from vsrm_arch.losses.spectrum import Norm, mean_over_spectrum, same_shape
 
-Norm = Literal["backward", "ortho", "forward"]
+__all__ = ["FrequencyCharbonnierLoss", "frequency_charbonnier_loss"]
 
 
 def frequency_charbonnier_loss(
@@ -42,21 +40,11 @@ def frequency_charbonnier_loss(
         >>> frequency_charbonnier_loss(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), eps=0.5)
         tensor(0.0200)
     """
-    if pred.shape != target.shape:
-        raise ValueError(f"pred is {tuple(pred.shape)} and target is {tuple(target.shape)}; they must have one shape")
-    difference = pred - target
-    if difference.dtype in (torch.float16, torch.bfloat16):
-        difference = difference.float()
-    # F is linear: one transform of the difference. A real image's spectrum is symmetric: half of its columns hold it
-    # all, and each of them but the first (and for an even width the last) counts twice.
-    spectrum = torch.fft.rfft2(difference, norm=norm)
-    width = difference.shape[-1]
-    counts = torch.full((spectrum.shape[-1],), 2.0, dtype=difference.dtype, device=difference.device)
-    counts[0] = 1.0
-    if width % 2 == 0:
-        counts[-1] = 1.0
+    pred, target = same_shape(pred, target)
+    # F is linear: one transform of the difference.
+    spectrum = torch.fft.rfft2(pred - target, norm=norm)
     parts = real_weight * _charbonnier(spectrum.real, eps) + imag_weight * _charbonnier(spectrum.imag, eps)
-    return (parts * counts).sum(-1).mean() / width
+    return mean_over_spectrum(parts, pred.shape[-1])
 
 
 def _charbonnier(difference: Tensor, eps: float) -> Tensor:
