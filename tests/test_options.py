@@ -27,7 +27,8 @@ PUBLISHED = (
     "test_{}_Vid4",
     "test_{}_Vimeo90K",
 )
-# What each of the three networks adds to the options of a file, and what the authors of BasicVSR++ publish otherwise.
+NETWORKS = ("VSRM", "BasicVSRPP", "IART", "PSRT")
+# What each network adds to the options of a file, and what the authors of BasicVSR++ publish otherwise.
 NETWORK_KEYS = {"name", "network_g"}
 TRAINING_KEYS = {
     "train.ema_decay",
@@ -38,6 +39,8 @@ TRAINING_KEYS = {
     "train.pixel_opt.eps",
     "train.frequency_opt",
 }
+# What VSRM adds to the settings of its lineage.
+LINEAGE_KEYS = {"train.amp", "train.grad_clip", "train.pixel_opt.eps", "train.frequency_opt"}
 OWN_KEYS = {
     "train_{}_REDS": {"datasets.train.num_frame"},
     "train_{}_Vimeo90K": {"datasets.train.batch_size_per_gpu", "path.pretrain_network_g"},
@@ -86,7 +89,7 @@ def flat(options, prefix=""):
 
 
 def test_the_published_settings_ship():
-    names = {f"options/{name.format(network)}.yml" for name in PUBLISHED for network in ("VSRM", "BasicVSRPP")}
+    names = {f"options/{name.format(network)}.yml" for name in PUBLISHED for network in NETWORKS}
     sample = {"options/sample/train_VSRM_sample.yml", "options/sample/test_VSRM_sample.yml"}
     assert names | sample <= set(FILES)
 
@@ -162,6 +165,15 @@ def test_the_pairs_differ_in_the_network_and_its_published_settings_alone(name):
     assert differing == allowed
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("network", ["IART", "PSRT"])
+def test_the_lineage_differs_in_the_network_and_what_vsrm_adds_alone(name, network):
+    ours, theirs = (flat(read(f"options/{name.format(each)}.yml")) for each in ("VSRM", network))
+    differing = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    own = {"path.pretrain_network_g"} & OWN_KEYS.get(name, set())
+    assert differing == NETWORK_KEYS | own | (LINEAGE_KEYS if is_train(name) else set())
+
+
 @pytest.mark.parametrize("file", [f for f in FILES if not is_train(f)])
 def test_a_test_file_fits_the_weights_it_names(file):
     """The experiment that it tests is one of the shipped trainings, and the network is that training's."""
@@ -176,7 +188,7 @@ def test_a_test_file_fits_the_weights_it_names(file):
 
 
 def test_training_on_vimeo90k_starts_from_the_reds_weights():
-    for network in ("VSRM", "BasicVSRPP"):
+    for network in NETWORKS:
         vimeo, reds = (read(f"options/train_{network}_{data}.yml") for data in ("Vimeo90K", "REDS"))
         assert vimeo["path"]["pretrain_network_g"] == f"experiments/{reds['name']}/models/net_g_latest.pth"
         assert vimeo["network_g"] == reds["network_g"]
