@@ -34,7 +34,7 @@ class TestHelp:
         assert cli.main(argv) == 0
         text = capsys.readouterr().out
         for name, summary in cli.COMMANDS.items():
-            assert f"{name:9}{summary}" in text
+            assert f"{name:12}{summary}" in text
         assert "examples:" in text
 
     def test_without_arguments(self, capsys):

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vsrm_arch.alignments import DCA
+from vsrm_arch.layers import Backbone, SwinBackbone
 from vsrm_arch.ops import causal_conv1d, cross_scan, selective_scan
 
 __all__ = ["Macs", "count_macs", "macs_of_clip"]
@@ -27,6 +28,7 @@ Shape = tuple[int, ...]
 # The two lengths whose difference is a frame of an endless clip: it is exact for networks that look back at most two
 # frames, as second-order propagation does.
 _LENGTHS = (3, 4)
+_LAYER_NORM = 5  # an element
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def macs_of_clip(network: nn.Module, height: int, width: int, num_frames: int) -
     weight = next(network.parameters(), torch.empty(0))
     clip = torch.empty(1, num_frames, 3, height, width, device=weight.device)
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    with torch.no_grad(), _stand_ins(), _extra_windows(network) as extra, counter, _NothingKnown():
+    with torch.no_grad(), _stand_ins(), _extra_work(network) as extra, counter, _NothingKnown():
         network(clip)
     counts = counter.get_flop_counts().get("Global", {})
     scan = sum(count for op, count in counts.items() if op in _SCANS)
@@ -144,7 +146,7 @@ def _causal_conv1d_flops(x: Shape, weight: Shape, **_: Any) -> int:
 
 
 def _layer_norm_flops(x: Shape, *_: Any, **__: Any) -> int:
-    return 2 * 5 * prod(x)
+    return 2 * _LAYER_NORM * prod(x)
 
 
 def _deform_conv2d_flops(x: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
@@ -160,24 +162,29 @@ _FORMULAS = {
 }
 
 
-# -------------------------------------------------------------------------------------------------------- alignment
+# ------------------------------------------------------------------------------------------------------------ saved
 
 
 @contextmanager
-def _extra_windows(network: nn.Module) -> Iterator[list[int]]:
-    """Collects what DCA saves: eq. 9 runs its offset network on the window of each pixel, our code once on a frame.
+def _extra_work(network: nn.Module) -> Iterator[list[int]]:
+    """Collects what our code leaves out of the definitions, since it gives the same.
 
-    The definition gives nine results a pixel; ours gives one, and one more around the frame.
+    Eq. 9 runs DCA's offset network on the window of each pixel, our code once on a frame: nine results a pixel, or one,
+    and one more around the frame. Backbones norm all frames of a step at the end, ours the centre one alone.
     """
     extra: list[int] = []
 
-    def collect(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def of_alignment(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(module, DCA)
         batch, _, height, width = output.shape
         weights = sum(parameter.numel() for parameter in module.offset_net.parameters() if parameter.dim() > 1)
         extra.append(weights * batch * (9 * height * width - (height + 2) * (width + 2)))
 
-    handles = [module.register_forward_hook(collect) for module in network.modules() if isinstance(module, DCA)]
+    def of_backbone(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        extra.append(_LAYER_NORM * (inputs[0].numel() - output.numel()))
+
+    hooks = {DCA: of_alignment, Backbone: of_backbone, SwinBackbone: of_backbone}
+    handles = [m.register_forward_hook(hooks[type(m)]) for m in network.modules() if type(m) in hooks]
     try:
         yield extra
     finally:

@@ -155,7 +155,7 @@ def bench_networks(
     files: Sequence[NetworkFile],
     sizes: Sequence[tuple[int, int]],
     dtypes: Sequence[str],
-    ceilings: Ceilings,
+    ceilings: Ceilings | None,
     *,
     device: torch.device,
     batch: int = 1,
@@ -170,7 +170,7 @@ def bench_networks(
         files: The networks.
         sizes: Heights and widths of the input frames.
         dtypes: Keys of ``PRECISIONS``.
-        ceilings: Of the device, for each of the dtypes.
+        ceilings: Of the device, for each of the dtypes; None: nothing is timed, only counted.
         device: Where they run.
         batch: Clips.
         num_frames: Of each clip.
@@ -187,9 +187,10 @@ def bench_networks(
         cases = [
             NetworkCase(file, size, dtype, batch, num_frames, train, device) for file, dtype in product(files, dtypes)
         ]
-        found = measure(cases, device, repeats, warmup)
+        found = measure(cases, device, repeats, warmup) if ceilings else [Measurement() for _ in cases]
         for case, measurement in zip(cases, found, strict=True):
-            rows.append(_row(case, measurement, macs[case.file.name], ceilings.flops_per_second[case.dtype]))
+            most = ceilings.flops_per_second[case.dtype] if ceilings else None
+            rows.append(_row(case, measurement, macs[case.file.name], most))
     return rows
 
 
@@ -203,13 +204,13 @@ def _count(file: NetworkFile, size: tuple[int, int], num_frames: int) -> tuple[M
 
 
 def _row(
-    case: NetworkCase, measurement: Measurement, macs: tuple[Macs, Macs] | None, flops_per_second: float
+    case: NetworkCase, measurement: Measurement, macs: tuple[Macs, Macs] | None, flops_per_second: float | None
 ) -> NetworkRow:
     samples = [sample if case.train else sample / (case.batch * case.num_frames) for sample in measurement.samples]
     spread = Spread.of(samples) if samples else None
     frame, clip = macs or (None, None)
     share = None
-    if clip and samples:
+    if clip and samples and flops_per_second:
         flops = 2 * clip.needed * case.batch * (_PASSES_OF_A_STEP if case.train else 1)
         share = flops / (Spread.of(measurement.samples).median * 1e-3) / flops_per_second
     return NetworkRow(

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from vsrm_arch.bench.ceilings import Ceilings
 from vsrm_arch.bench.networks import NetworkRow
 from vsrm_arch.bench.ops import OpRow
+from vsrm_arch.bench.published import PUBLISHED, Published
 
-__all__ = ["markdown", "network_table", "op_table", "write_csv", "write_json"]
+__all__ = ["complexity_table", "markdown", "network_table", "op_table", "write_csv", "write_json"]
 
 Rows = Sequence[NetworkRow] | Sequence[OpRow]
 Row = TypeVar("Row", NetworkRow, OpRow)
@@ -35,6 +36,27 @@ def network_table(rows: Sequence[NetworkRow]) -> str:
     return _table(rows, columns, texts=3)
 
 
+def complexity_table(rows: Sequence[NetworkRow]) -> str:
+    """A Markdown table of networks with the paper's Table 8 beside them."""
+
+    def published(text: Callable[[Published], str]) -> Callable[[NetworkRow], str]:
+        return lambda row: text(PUBLISHED[row.parameters]) if row.parameters in PUBLISHED else "-"
+
+    columns: list[Column[NetworkRow]] = [
+        ("network", lambda row: row.network),
+        ("dtype", lambda row: row.dtype),
+        ("parameters", lambda row: f"{row.parameters:,}"),
+        ("GMAC", lambda row: _number(row.gmac, ".2f")),
+        ("scan, Gop", lambda row: _number(row.scan_gop, ".2f")),
+        ("ms a frame", _time),
+        ("peak GiB", lambda row: _number(row.peak_gib, ".2f")),
+        ("paper: parameters (M)", published(lambda p: f"{p.parameters}")),
+        ("paper: FLOPs (G)", published(lambda p: f"{p.gflops}")),
+        ("paper: ms, RTX A6000", published(lambda p: _number(p.ms, "g"))),
+    ]
+    return _table(rows, columns, texts=2)
+
+
 def op_table(rows: Sequence[OpRow]) -> str:
     """A Markdown table of ops."""
     columns: list[Column[OpRow]] = [
@@ -53,33 +75,32 @@ def op_table(rows: Sequence[OpRow]) -> str:
     return _table(rows, columns, texts=5)
 
 
-def markdown(table: str, settings: str, environment: Mapping[str, str], ceilings: Ceilings) -> str:
+def markdown(table: str, settings: str, environment: Mapping[str, str], ceilings: Ceilings | None) -> str:
     """A table with what must stand beside it.
 
     Args:
         table: Of :func:`network_table` or :func:`op_table`.
         settings: A sentence: what was timed, and how often.
         environment: Of :func:`~vsrm_arch.bench.environment.environment`.
-        ceilings: Of the device.
+        ceilings: Of the device; None: nothing was timed.
     """
-    flops = ", ".join(f"{dtype} {rate * 1e-12:.3g} TFLOP/s" for dtype, rate in ceilings.flops_per_second.items())
-    lines = [
-        table,
-        "",
-        settings,
-        f"Measured ceilings: copy {ceilings.bytes_per_second * 1e-9:.4g} GB/s; matrix product {flops}.",
+    lines = [table, "", settings]
+    if ceilings is not None:
+        flops = ", ".join(f"{dtype} {rate * 1e-12:.3g} TFLOP/s" for dtype, rate in ceilings.flops_per_second.items())
+        lines.append(f"Measured ceilings: copy {ceilings.bytes_per_second * 1e-9:.4g} GB/s; matrix product {flops}.")
+    lines += [
         "",
         *(f"- {name}: {value}" for name, value in environment.items()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def write_csv(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: Ceilings) -> None:
+def write_csv(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: Ceilings | None) -> None:
     """Writes a line for each row, with the ceilings and the environment in each: the lines of several files add up."""
     lines = [
         {**dataclasses.asdict(row), "samples": " ".join(map(str, row.samples))}
-        | {"ceiling_bytes_per_second": ceilings.bytes_per_second}
-        | {"ceiling_flops_per_second": ceilings.flops_per_second[row.dtype]}
+        | {"ceiling_bytes_per_second": ceilings.bytes_per_second if ceilings else None}
+        | {"ceiling_flops_per_second": ceilings.flops_per_second[row.dtype] if ceilings else None}
         | dict(environment)
         for row in rows
     ]
@@ -89,11 +110,11 @@ def write_csv(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: 
         writer.writerows(lines)
 
 
-def write_json(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: Ceilings) -> None:
+def write_json(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: Ceilings | None) -> None:
     """Writes ``{"environment": {...}, "ceilings": {...}, "rows": [{...}, ...]}``."""
     content: dict[str, Any] = {
         "environment": dict(environment),
-        "ceilings": dataclasses.asdict(ceilings),
+        "ceilings": dataclasses.asdict(ceilings) if ceilings else None,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -114,9 +135,9 @@ def _table(rows: Sequence[Row], columns: Sequence[Column[Row]], texts: int) -> s
 
 
 def _time(row: NetworkRow | OpRow) -> str:
-    """Median and quartiles, or why there are none."""
+    """Median and quartiles, or why there are none; "-": it was not timed."""
     if row.ms is None:
-        return row.status
+        return "-" if row.status == "ok" else row.status
     return f"{row.ms:.4g} ({row.ms_lower:.4g}-{row.ms_upper:.4g})"
 
 

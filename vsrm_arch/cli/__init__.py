@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "train a network as an option file says",
     "test": "run a trained network on test clips and measure it",
     "prepare": "make data: REDS, Vimeo-90K, Vid4, your own clips, the built-in sample",
+    "complexity": "count parameters and multiply-adds, as the paper's Table 8",
     "bench": "time networks side by side, or the implementations of the ops",
     "doctor": "say what is installed, what will be used, and what is wrong",
 }
@@ -84,7 +85,7 @@ def _dispatch(prog: str, argv: list[str]) -> int:
 
 
 def _top_parser(prog: str) -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:9}{text}" for name, text in COMMANDS.items())
+    commands = "\n".join(f"  {name:12}{text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f"{prog} [-h] [--version] command ...",

@@ -6,25 +6,12 @@ file is read, with --train also train: compile.
 """
 
 import argparse
-import logging
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+from vsrm_arch.cli.measuring import add_common, check, finish, numbers, progress, use_device
 from vsrm_arch.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
-    from vsrm_arch.bench import Ceilings, NetworkRow, OpRow
-    from vsrm_arch.bench.plot import Bar
 
 __all__ = ["add_arguments", "run"]
 
-_DTYPES = ("float32", "bf16", "fp16")
 _OPS = (
     "selective_scan",
     "cross_scan",
@@ -105,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=16, metavar="N", help="frames of a clip (default: 16)")
     parser.add_argument("--batch", type=int, default=1, metavar="B", help="clips (default: 1)")
     parser.add_argument("--train", action="store_true", help="time the training step, not the pass without gradient")
-    _add_common(parser, repeats=10, warmup=2)
+    add_common(parser, repeats=10, warmup=2)
     parser.set_defaults(function=_networks)
     commands = parser.add_subparsers(prog=parser.prog, title="in place of networks", metavar="ops")
     ops = commands.add_parser(
@@ -121,28 +108,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ops.add_argument("--backend", nargs="+", default=[], metavar="NAME", help=text)
     ops.add_argument("--reference", metavar="NAME", help="implementation that the speed-up is over")
     ops.add_argument("--launched", action="store_true", help="not as CUDA graphs: times include launching from Python")
-    _add_common(ops, repeats=20, warmup=3)
+    add_common(ops, repeats=20, warmup=3)
     ops.set_defaults(function=_ops)
-
-
-def _add_common(parser: argparse.ArgumentParser, repeats: int, warmup: int) -> None:
-    parser.add_argument(
-        "--dtype",
-        nargs="+",
-        choices=_DTYPES,
-        default=["float32"],
-        metavar="DTYPE",
-        help="float32, bf16, fp16 (default: float32); networks are autocast, as in validation",
-    )
-    parser.add_argument("--repeats", type=int, default=repeats, metavar="R", help=f"samples (default: {repeats})")
-    text = f"runs before the first sample (default: {warmup})"
-    parser.add_argument("--warmup", type=int, default=warmup, metavar="W", help=text)
-    text = "auto: the GPU if there is one (default: auto)"
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=text)
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all figures, samples and the environment")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="likewise")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as it is printed")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the times (.png, .svg, .pdf; the extra plot)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -157,8 +124,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: If an argument or an option file is at fault.
     """
-    _check(args)
-    with _progress():
+    check(args)
+    with progress():
         return int(args.function(args))
 
 
@@ -169,9 +136,9 @@ def _networks(args: argparse.Namespace) -> int:
 
     if not args.opt:
         raise UserError("nothing to time: name option files with -opt, or the ops: basicsr bench ops")
-    sizes = [_numbers("--size", size, count=2, example="180x320") for size in args.size]
+    sizes = [numbers("--size", size, count=2, example="180x320") for size in args.size]
     files = read_networks(args.opt)
-    device = _device(args.device)
+    device = use_device(args.device)
     ceilings = measure_ceilings(device, args.dtype)
     rows = bench_networks(
         files,
@@ -191,7 +158,7 @@ def _networks(args: argparse.Namespace) -> int:
         f"{args.warmup} warm-up runs."
     )
     label = "ms a step" if args.train else "ms a frame"
-    return _finish(args, rows, network_table(rows), settings, device, ceilings, network_bars(rows), label)
+    return finish(args, rows, network_table(rows), settings, device, ceilings, network_bars(rows), label)
 
 
 def _ops(args: argparse.Namespace) -> int:
@@ -204,8 +171,8 @@ def _ops(args: argparse.Namespace) -> int:
     shape = None
     if args.shape:
         example = "x".join(map(str, WORKLOADS[args.op[0]].shapes["cpu"][0]))
-        shape = _numbers("--shape", args.shape, count=example.count("x") + 1, example=example)
-    device = _device(args.device)
+        shape = numbers("--shape", args.shape, count=example.count("x") + 1, example=example)
+    device = use_device(args.device)
     ceilings = measure_ceilings(device, args.dtype)
     rows = bench_ops(
         args.op,
@@ -220,91 +187,4 @@ def _ops(args: argparse.Namespace) -> int:
         warmup=args.warmup,
     )
     settings = f"Median (quartiles) of {args.repeats} rounds after {args.warmup} warm-up runs."
-    return _finish(args, rows, op_table(rows), settings, device, ceilings, op_bars(rows), "ms")
-
-
-def _check(args: argparse.Namespace) -> None:
-    """What a long measurement should not end with."""
-    for name in ("repeats", "frames", "batch"):
-        if getattr(args, name, 1) < 1:
-            raise UserError(f"--{name} {getattr(args, name)}: must be at least 1")
-    if args.warmup < 0:
-        raise UserError(f"--warmup {args.warmup}: must be at least 0")
-    for name in ("csv", "json", "markdown", "plot"):
-        path: Path | None = getattr(args, name)
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            fault = "is a folder" if path.is_dir() else f"there is no folder {path.parent}; make it first"
-            raise UserError(f"--{name} {path}: {fault}")
-    if args.plot is not None:
-        from vsrm_arch.bench.plot import check_plot
-
-        check_plot(args.plot)
-
-
-def _numbers(flag: str, text: str, count: int, example: str) -> tuple[int, ...]:
-    parts = text.lower().split("x")
-    if len(parts) != count or not all(part.isdecimal() and int(part) for part in parts):
-        raise UserError(f"{flag} {text}: expected {count} positive numbers with x between them, such as {example}")
-    return tuple(map(int, parts))
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError("--device cuda: PyTorch sees no CUDA device; basicsr doctor says why, or give --device cpu")
-    if name == "cpu" or not available:
-        return torch.device("cpu")
-    # As BasicSR's pipelines set it.
-    torch.backends.cudnn.benchmark = True
-    return torch.device("cuda", torch.cuda.current_device())
-
-
-def _finish(
-    args: argparse.Namespace,
-    rows: "Sequence[NetworkRow] | Sequence[OpRow]",
-    table: str,
-    settings: str,
-    device: "torch.device",
-    ceilings: "Ceilings",
-    bars: "Sequence[Bar]",
-    label: str,
-) -> int:
-    """Prints and writes what was measured; returns the exit status."""
-    from vsrm_arch.bench import environment
-    from vsrm_arch.bench.plot import plot
-    from vsrm_arch.bench.report import markdown, write_csv, write_json
-
-    program = Path(sys.argv[0]).name.replace("__main__.py", "python -m vsrm_arch")
-    about = environment(device, f"{program} {shlex.join(sys.argv[1:])}")
-    text = markdown(table, settings, about, ceilings)
-    sys.stdout.write(text)
-    if args.markdown is not None:
-        args.markdown.write_text(text, encoding="utf-8")
-    if args.csv is not None:
-        write_csv(args.csv, rows, about, ceilings)
-    if args.json is not None:
-        write_json(args.json, rows, about, ceilings)
-    if args.plot is not None and bars:
-        plot(args.plot, bars, label, f"{about['device']}, torch {about['torch']}")
-    return int(any(row.status.startswith("failed") for row in rows))
-
-
-@contextmanager
-def _progress() -> Iterator[None]:
-    """Shows the log on standard error, apart from the table on standard output."""
-    logger = logging.getLogger("basicsr.vsrm_arch")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    level, propagate = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    # BasicSR's logger would say everything again.
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
+    return finish(args, rows, op_table(rows), settings, device, ceilings, op_bars(rows), "ms")
