@@ -10,7 +10,7 @@ from typing import get_type_hints
 
 import vsrm_arch  # noqa: F401  (registers every part)
 from vsrm_arch import config
-from vsrm_arch.archs import IART, VSRM, BasicRecurrentSwin, Bicubic
+from vsrm_arch.archs import IART, VSRM, BasicRecurrentSwin, Bicubic, ClipEDVR
 from vsrm_arch.config.typed import describe
 from vsrm_arch.data import ClipDatasetOptions
 from vsrm_arch.losses import (
@@ -37,7 +37,7 @@ def _tables():
     yield config.reference(RecurrentVSROptions)
     yield "## `datasets: <phase>` (VideoClipDataset)\n"
     yield config.reference(ClipDatasetOptions)
-    networks = (VSRM, BasicRecurrentSwin, IART, Bicubic)
+    networks = (VSRM, BasicRecurrentSwin, IART, ClipEDVR, Bicubic)
     losses = (FrequencyCharbonnierLoss, FocalFrequencyLoss, FourierSpaceLoss, WaveletHighFrequencyLoss)
     for section, classes in {"network_g": networks, "frequency_opt": losses}.items():
         for cls in classes:

@@ -174,6 +174,18 @@ def test_the_lineage_differs_in_the_network_and_what_vsrm_adds_alone(name, netwo
     assert differing == NETWORK_KEYS | own | (LINEAGE_KEYS if is_train(name) else set())
 
 
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "train_{}_REDS_N6"])
+def test_edvr_differs_in_the_network_and_its_published_settings_alone(name):
+    ours, theirs = (flat(read(f"options/{name.format(each)}.yml")) for each in ("VSRM", "EDVR"))
+    differing = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    allowed = NETWORK_KEYS | {"path.pretrain_network_g"}
+    if is_train(name):
+        allowed |= TRAINING_KEYS | {"train.fix_flow", "train.pixel_opt.reduction", "datasets.train.mirror"}
+        allowed |= {"train.scheduler.periods", "train.scheduler.restart_weights"}
+        allowed |= {"datasets.train.num_frame", "datasets.train.batch_size_per_gpu"}
+    assert differing <= allowed
+
+
 @pytest.mark.parametrize("file", [f for f in FILES if not is_train(f)])
 def test_a_test_file_fits_the_weights_it_names(file):
     """The experiment that it tests is one of the shipped trainings, and the network is that training's."""

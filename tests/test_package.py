@@ -128,7 +128,9 @@ class TestNetworks:
     def test_know_of_basicsr_its_networks_and_registry_alone(self):
         def stock(module):
             for name, _, line in imports(TREES[module]):
-                if name.split(".")[0] == "basicsr" and not name.startswith(("basicsr.utils.registry", "basicsr.archs")):
+                # What stands for frames beyond the ends of a clip is BasicSR's to say, too.
+                allowed = ("basicsr.utils.registry", "basicsr.archs", "basicsr.data.data_util")
+                if name.split(".")[0] == "basicsr" and not name.startswith(allowed):
                     yield f"line {line}: {name}"
 
         assert faults((module, list(stock(module))) for module in self.MODULES) == {}

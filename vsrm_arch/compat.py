@@ -254,6 +254,22 @@ def _warp_on_the_device() -> None:
     _put(arch_util.flow_warp, *(f"basicsr.archs.{network}" for network in networks))
 
 
+def _deform_in_float32_on_a_cpu() -> None:
+    """Torchvision's deformable convolution knows no half precision on a CPU, where autocast hands it some."""
+    import torch
+    from basicsr.archs.arch_util import DCNv2Pack
+    from basicsr.archs.basicvsrpp_arch import SecondOrderDeformableAlignment
+
+    def forward(original: Callable[..., torch.Tensor], self: Any, *tensors: torch.Tensor) -> torch.Tensor:
+        if tensors[0].device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return original(self, *tensors)
+        with torch.autocast("cpu", enabled=False):
+            return original(self, *(tensor.float() for tensor in tensors))
+
+    for module in (DCNv2Pack, SecondOrderDeformableAlignment):
+        _wrap(module, "forward", forward)
+
+
 def _align_basicvsrpp_anywhere() -> None:
     """BasicVSR++: three faults.
 
@@ -339,4 +355,5 @@ _distribute_models_anywhere()
 _count_the_last_iteration()
 _quiet_meshgrid()
 _warp_on_the_device()
+_deform_in_float32_on_a_cpu()
 _align_basicvsrpp_anywhere()

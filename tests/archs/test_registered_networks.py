@@ -15,6 +15,7 @@ NETWORKS = {
     "VSRM of convolutions": ABLATION | {"mixer": "dwconv", "ffn": "tgfn_no_split", "alignment": "none"},
     "VSRM with another alignment": ABLATION | {"t2smb": "both", "ffn": "tgfn_no_dwconv", "alignment": "fgda"},
     "VSRM of windows": ABLATION | {"mixer": "window_attention", "alignment": "implicit"},
+    "EDVR": {"type": "ClipEDVR", "num_feat": 8, "deformable_groups": 2, "num_reconstruct_block": 1},
     "Bicubic": {"type": "Bicubic"},
 }
 TRAINABLE = [name for name in NETWORKS if name != "Bicubic"]

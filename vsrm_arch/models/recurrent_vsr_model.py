@@ -193,6 +193,9 @@ class RecurrentVSRModel(BaseModel):
             with self._gradients_averaged(over_ranks=i + 1 == len(parts)):
                 with autocast(self.device, self.train_options.amp):
                     output = self.net_g(lq)
+                if output.shape[1] == 1:
+                    # What enlarges one frame of a window is trained on that.
+                    gt = gt[:, gt.shape[1] // 2].unsqueeze(1)
                 if output.shape != gt.shape:
                     raise UserError(
                         f"network_g: the output is {tuple(output.shape)}, the ground truth {tuple(gt.shape)}; scale, "
