@@ -34,7 +34,7 @@ STOREYS = (
     {"archs"},
     {"losses", "inference"},
     {"models", "data"},
-    {"bench"},
+    {"bench", "figures"},
     # It hands functions of every storey to BasicSR, and no storey imports it.
     {"compat"},
     {"cli"},

@@ -48,14 +48,14 @@ def op_bars(rows: Sequence[OpRow]) -> list[Bar]:
     ]
 
 
-def check_plot(path: Path) -> None:
-    """Raises a UserError unless :func:`plot` could write this file."""
+def check_plot(path: Path, flag: str = "--plot") -> None:
+    """Raises a UserError unless matplotlib could write this file, which a flag names."""
     if path.suffix not in _FORMATS:
-        raise UserError(f"--plot {path}: no picture format; name a file that ends in {', '.join(_FORMATS)}")
+        raise UserError(f"{flag} {path}: no picture format; name a file that ends in {', '.join(_FORMATS)}")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UserError("--plot needs matplotlib: pip install 'vsrm-arch[plot]'") from None
+        raise UserError(f"{flag} needs matplotlib: pip install 'vsrm-arch[plot]'") from None
 
 
 def plot(path: Path, bars: Sequence[Bar], label: str, title: str) -> None:

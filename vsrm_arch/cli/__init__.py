@@ -24,6 +24,7 @@ COMMANDS = {
     "test": "run a trained network on test clips and measure it",
     "prepare": "make data: REDS, Vimeo-90K, Vid4, your own clips, the built-in sample",
     "complexity": "count parameters and multiply-adds, as the paper's Table 8",
+    "erf": "draw effective receptive fields side by side, as the paper's Fig. 6",
     "bench": "time networks side by side, or the implementations of the ops",
     "doctor": "say what is installed, what will be used, and what is wrong",
 }
