@@ -48,7 +48,7 @@ def test_untrained(files, capsys):
         (["-opt", "bare.yml", *SHORT], "bare.yml: path.pretrain_network_g names no weights; --untrained takes random"),
         (
             ["-opt", "gone.yml", *SHORT],
-            "gone.yml: path.pretrain_network_g: cannot read no.pth: No such file or directory",
+            "gone.yml: path.pretrain_network_g: cannot read no.pth: No such file",
         ),
         (["-opt", "bare.yml", "--frames", "0"], "--frames 0: must be at least 1"),
         (["-opt", "bare.yml", "-o", "no/a.png"], "-o no/a.png: there is no folder no; make it first"),
