@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -37,6 +38,21 @@ def device(request) -> torch.device:
 def vsrm_data() -> Path:
     """The folder of the real clips; for tests marked ``data``."""
     return Path(os.environ["VSRM_DATA"]).resolve()
+
+
+@pytest.fixture(autouse=True)
+def _log():
+    """BasicSR's logger writes to the standard error of the test that set it up: each test sets up its own."""
+    yield
+    from basicsr.utils.logger import initialized_logger
+
+    logger = logging.getLogger("basicsr")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+    initialized_logger.clear()
 
 
 @pytest.fixture(autouse=True)

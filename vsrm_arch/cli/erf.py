@@ -8,7 +8,7 @@ option file names, or with --untrained random ones.
 import argparse
 from pathlib import Path
 
-from vsrm_arch.cli.measuring import numbers, use_device
+from vsrm_arch.cli.measuring import numbers, progress, use_device
 from vsrm_arch.errors import UserError
 
 __all__ = ["add_arguments", "run"]
@@ -74,15 +74,16 @@ def run(args: argparse.Namespace) -> int:
     device = use_device(args.device)
     clips = [clip.to(device) for clip in sample_clips(args.clips, args.frames, height, width)]
     fields = []
-    for path, file in zip(args.opt, read_networks(args.opt), strict=True):
-        torch.manual_seed(0)
-        network = file.build().eval()
-        if not args.untrained:
-            weights = (load_yaml(path).get("path") or {}).get("pretrain_network_g")
-            if not weights:
-                raise UserError(f"{path}: path.pretrain_network_g names no weights; --untrained takes random ones")
-            load_weights(network, weights, "params_ema", fallback="params", what=f"{path}: path.pretrain_network_g")
-        fields.append((file.name, effective_receptive_field(network.to(device), clips)))
+    with progress():
+        for path, file in zip(args.opt, read_networks(args.opt), strict=True):
+            torch.manual_seed(0)
+            network = file.build().eval()
+            if not args.untrained:
+                weights = (load_yaml(path).get("path") or {}).get("pretrain_network_g")
+                if not weights:
+                    raise UserError(f"{path}: path.pretrain_network_g names no weights; --untrained takes random ones")
+                load_weights(network, weights, "params_ema", fallback="params", what=f"{path}: path.pretrain_network_g")
+            fields.append((file.name, effective_receptive_field(network.to(device), clips)))
     draw(args.output, fields)
     sys.stdout.write(f"{args.output}\n")
     return 0
