@@ -51,12 +51,12 @@ def check(vsrm, lq, dtype, ops):
     # Both round, and sums that nearly cancel keep few digits of a gradient: bfloat16's sign and size, at the least. The
     # offsets' is steep where a sampling point lies on a pixel.
     if dtype == torch.float32:
-        most = {name: max(1e-3, 4 * error) for name, error in errors(portable, want).items()}
+        most = {name: max(1e-2, 4 * error) for name, error in errors(portable, want).items()}
     else:
         most = dict.fromkeys(want, 0.5)
     assert {name: error for name, error in errors(fused, want).items() if error > most[name]} == {}
-    # All together, the fused kernels do not round more coarsely than PyTorch.
-    assert error_of_all(fused, want) < 2 * error_of_all(portable, want)
+    # All together, the fused kernels do not round more coarsely than PyTorch, their exponentials in float32 apart.
+    assert error_of_all(fused, want) < max(1e-5, 2 * error_of_all(portable, want))
 
 
 @pytest.mark.slow

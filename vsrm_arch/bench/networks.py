@@ -161,6 +161,7 @@ def bench_networks(
     batch: int = 1,
     num_frames: int = 16,
     train: bool = False,
+    counted: bool = True,
     repeats: int = 10,
     warmup: int = 2,
 ) -> list[NetworkRow]:
@@ -175,6 +176,7 @@ def bench_networks(
         batch: Clips.
         num_frames: Of each clip.
         train: Whether to time the training step instead of the pass without gradient.
+        counted: Whether to count multiply-adds, which takes half a minute or more for a large network.
         repeats: Samples of each.
         warmup: Runs of each before.
 
@@ -183,7 +185,7 @@ def bench_networks(
     """
     rows = []
     for size in sizes:
-        macs = {file.name: _count(file, size, num_frames) for file in files}
+        macs = {file.name: _count(file, size, num_frames) if counted else None for file in files}
         cases = [
             NetworkCase(file, size, dtype, batch, num_frames, train, device) for file, dtype in product(files, dtypes)
         ]

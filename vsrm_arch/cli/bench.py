@@ -92,6 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=16, metavar="N", help="frames of a clip (default: 16)")
     parser.add_argument("--batch", type=int, default=1, metavar="B", help="clips (default: 1)")
     parser.add_argument("--train", action="store_true", help="time the training step, not the pass without gradient")
+    text = "no GMAC and matrix share; to count takes half a minute or more for a large network"
+    parser.add_argument("--no-count", action="store_true", help=text)
     add_common(parser, repeats=10, warmup=2)
     parser.set_defaults(function=_networks)
     commands = parser.add_subparsers(prog=parser.prog, title="in place of networks", metavar="ops")
@@ -149,6 +151,7 @@ def _networks(args: argparse.Namespace) -> int:
         batch=args.batch,
         num_frames=args.frames,
         train=args.train,
+        counted=not args.no_count,
         repeats=args.repeats,
         warmup=args.warmup,
     )

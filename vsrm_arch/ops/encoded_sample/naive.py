@@ -15,7 +15,7 @@ def encoded_sample_naive(feature: Tensor, position: Tensor, local: Tensor, exten
     """Arguments and result as in :func:`vsrm_arch.ops.encoded_sample.encoded_sample`."""
     batch, height, width, channels = feature.shape
     dtype = torch.float64 if feature.dtype == torch.float64 else torch.float32
-    last = torch.tensor([height - 1, width - 1], device=position.device, dtype=dtype)
+    last = torch.cat([position.new_full((1,), side - 1, dtype=dtype) for side in (height, width)])
     position = torch.minimum(position.to(dtype).clamp(min=0), last)
     corner = position.detach().floor()
     dy, dx = (position - corner).split(1, dim=-1)  # [B, P, 1]
