@@ -13,12 +13,13 @@ from basicsr.archs.arch_util import flow_warp
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vsrm_arch.archs import VSRM
+from vsrm_arch.archs import IART, VSRM, BasicRecurrentSwin
 from vsrm_arch.graphs import CudaRecorder, StepGraphs, step_graphs
 from vsrm_arch.graphs.gradients import GradientSums, PassToken
 from vsrm_arch.propagation import BRANCHES, propagate
 
 SMALL = {"embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4}
+SMALL_SWIN = {"embed_dim": 12, "depths": (2,), "num_heads": 2, "window": 4}
 
 
 class Rerun:
@@ -272,9 +273,12 @@ class TestTraining:
             _gradients(network, clip)
         assert recorder.records == 0
 
-    def test_of_the_full_architecture(self, clip, recorder):
-        networks = [VSRM(**SMALL, flow_network="none", checkpoint=True, cuda_graphs=on) for on in (False, True)]
-        plain, graphed = networks
+    @pytest.mark.parametrize(
+        ("arch", "options"),
+        [(VSRM, SMALL | {"flow_network": "none"}), (IART, SMALL_SWIN), (BasicRecurrentSwin, SMALL_SWIN)],
+    )
+    def test_of_the_full_architecture(self, clip, recorder, arch, options):
+        plain, graphed = (arch(**options, checkpoint=True, cuda_graphs=on) for on in (False, True))
         graphed.load_state_dict(plain.state_dict())
         graphed.graphs = StepGraphs(recorder)
         for _ in range(3):
@@ -529,6 +533,16 @@ class TestOnTheGPU:
     def _graphs(network):
         return [graph for branch in network.graphs._branches.values() for graph in branch.graphs.values()]
 
+    @staticmethod
+    def _assert_close(found, expected, limit):
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            if gradient is None:
+                assert found[name] is None, name
+                continue
+            difference = (found[name] - gradient).norm() / (gradient.norm() + 1e-12)
+            assert difference < limit or gradient.norm() < 1e-7, f"{name}: {difference}"
+
     @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
     def test_outputs_are_the_same(self, dtype):
         plain, graphed = self._pair()
@@ -536,6 +550,16 @@ class TestOnTheGPU:
         with torch.no_grad(), torch.autocast("cuda", dtype, enabled=dtype is not None):
             for clip in clips + clips:
                 torch.testing.assert_close(graphed(clip), plain(clip), rtol=1e-3, atol=1e-3)
+        assert len(self._graphs(graphed)) == 3 * len(BRANCHES)
+        assert all(self._graphs(graphed))
+
+    @pytest.mark.parametrize("arch", [IART, BasicRecurrentSwin])
+    def test_of_the_baselines(self, arch):
+        plain, graphed = (arch(**SMALL_SWIN, checkpoint=True, cuda_graphs=on).cuda() for on in (False, True))
+        graphed.load_state_dict(plain.state_dict())
+        clip = torch.rand(1, 5, 3, 16, 20, device="cuda")
+        for _ in range(4):
+            self._assert_close(_gradients(graphed, clip), _gradients(plain, clip), 1e-3)
         assert len(self._graphs(graphed)) == 3 * len(BRANCHES)
         assert all(self._graphs(graphed))
 
@@ -554,11 +578,7 @@ class TestOnTheGPU:
         # Rounding in bfloat16, and sums whose order changes from run to run.
         limit = 0.05 if dtype else 1e-3
         for _ in range(5):
-            found, expected = gradients(graphed), gradients(plain)
-            assert found.keys() == expected.keys()
-            for name, gradient in expected.items():
-                difference = (found[name] - gradient).norm() / (gradient.norm() + 1e-12)
-                assert difference < limit or gradient.norm() < 1e-7, f"{name}: {difference}"
+            self._assert_close(gradients(graphed), gradients(plain), limit)
         assert len(self._graphs(graphed)) == 3 * len(BRANCHES)
         assert all(self._graphs(graphed))
 

@@ -25,6 +25,7 @@ class IART(RecurrentSwin):
         spynet_path: Pre-trained weights of the flow network, as BasicSR publishes them.
         checkpoint: Whether the backward pass recomputes activations to save memory: in all branches, in none, or in
             those listed out of "backward_1", "forward_1", "backward_2", "forward_2".
+        cuda_graphs: Whether to launch the kernels of a propagation step as one CUDA graph, as :class:`VSRM` does.
 
     Raises:
         ValueError: If a size is below 1, ``embed_dim`` is odd or no multiple of ``num_heads``, or ``checkpoint`` names
@@ -43,8 +44,9 @@ class IART(RecurrentSwin):
         upsampler_dim: int = 64,
         spynet_path: str | None = None,
         checkpoint: bool | list[str] = False,
+        cuda_graphs: bool = True,
     ) -> None:
-        super().__init__(embed_dim, num_heads, upsampler_dim, spynet_path, checkpoint)
+        super().__init__(embed_dim, num_heads, upsampler_dim, spynet_path, checkpoint, cuda_graphs)
         check_even(embed_dim)
         self.swin_backbone = self.build_branches(embed_dim, depths, num_heads, window)
         self.implicit_warp = ImplicitAlignment(embed_dim, num_heads)

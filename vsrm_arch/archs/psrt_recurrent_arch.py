@@ -24,6 +24,7 @@ class BasicRecurrentSwin(RecurrentSwin):
         spynet_path: Pre-trained weights of the flow network, as BasicSR publishes them.
         checkpoint: Whether the backward pass recomputes activations to save memory: in all branches, in none, or in
             those listed out of "backward_1", "forward_1", "backward_2", "forward_2".
+        cuda_graphs: Whether to launch the kernels of a propagation step as one CUDA graph, as :class:`VSRM` does.
 
     Raises:
         ValueError: If a size is below 1, ``num_heads`` does not divide ``embed_dim``, or ``checkpoint`` names a branch
@@ -42,8 +43,9 @@ class BasicRecurrentSwin(RecurrentSwin):
         upsampler_dim: int = 64,
         spynet_path: str | None = None,
         checkpoint: bool | list[str] = False,
+        cuda_graphs: bool = True,
     ) -> None:
-        super().__init__(embed_dim, num_heads, upsampler_dim, spynet_path, checkpoint)
+        super().__init__(embed_dim, num_heads, upsampler_dim, spynet_path, checkpoint, cuda_graphs)
         self.patch_align = self.build_branches(embed_dim, depths, num_heads, window)
         self.align = PatchAlignment()
         # So that neither autograd nor distributed training waits for its gradient.

@@ -21,6 +21,7 @@ class RecurrentSwin(RecurrentNetwork):
         upsampler_dim: Channels after the upsampler's first convolution.
         spynet_path: Pre-trained weights of the flow network, as BasicSR publishes them.
         checkpoint: As in :class:`vsrm_arch.archs.recurrent.RecurrentNetwork`.
+        cuda_graphs: Likewise.
 
     Raises:
         ValueError: If a size is below 1, ``num_heads`` does not divide ``embed_dim``, or ``checkpoint`` names a branch
@@ -29,12 +30,18 @@ class RecurrentSwin(RecurrentNetwork):
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, upsampler_dim: int, spynet_path: str | None, checkpoint: bool | list[str]
+        self,
+        embed_dim: int,
+        num_heads: int,
+        upsampler_dim: int,
+        spynet_path: str | None,
+        checkpoint: bool | list[str],
+        cuda_graphs: bool,
     ) -> None:
         check_sizes({"embed_dim": embed_dim, "num_heads": num_heads, "upsampler_dim": upsampler_dim})
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim is {embed_dim}; it must be a multiple of num_heads, {num_heads}")
-        super().__init__(embed_dim, build_spynet(spynet_path), checkpoint, cuda_graphs=False)
+        super().__init__(embed_dim, build_spynet(spynet_path), checkpoint, cuda_graphs)
         self.conv_before_upsample = nn.Conv2d(embed_dim, upsampler_dim, 3, padding=1)
         self.upconv1 = nn.Conv2d(upsampler_dim, 4 * upsampler_dim, 3, padding=1)
         # From here on the published networks have 64 channels whatever they have before.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from vsrm_arch.alignments import DCA
 from vsrm_arch.layers import Backbone, SwinBackbone
@@ -153,12 +153,18 @@ def _deform_conv2d_flops(x: Shape, weight: Shape, *_: Any, out_shape: Shape, **_
     return 2 * prod(out_shape) * prod(weight[1:])
 
 
+def _attention_flops(q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(q, k, v))
+
+
 _SCANS = (torch.ops.vsrm_bench.selective_scan, torch.ops.vsrm_bench.cross_scan)
 _FORMULAS = {
     **dict.fromkeys(_SCANS, _scan_flops),
     torch.ops.vsrm_bench.causal_conv1d: _causal_conv1d_flops,
     torch.ops.aten.native_layer_norm: _layer_norm_flops,
     torch.ops.torchvision.deform_conv2d: _deform_conv2d_flops,
+    # Older versions of PyTorch have no formula for it: 2.11, for one.
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
 }
 
 
