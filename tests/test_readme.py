@@ -42,6 +42,7 @@ NOT_RUN = {
     "basicsr test -opt options/test_": "needs a download and a full training",
     "basicsr bench -opt options/test_": "the full networks: needs a GPU",
     "basicsr bench -opt options/train_": "the full networks: needs a GPU",
+    "basicsr bench ops --op selective_scan --dtype bf16 float32 --backend triton": "needs a GPU and mamba-ssm",
     "torchrun --nproc_per_node=8": "needs eight GPUs",
     "torchrun --nproc_per_node=4": "needs four GPUs",
     "torchrun --nproc_per_node=2 -m vsrm_arch train -opt options/train_": "needs two GPUs and a download",
