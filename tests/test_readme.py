@@ -40,6 +40,7 @@ NOT_RUN = {
     "basicsr prepare vid4": "needs a download; tests/data runs it on a small imitation",
     "basicsr train -opt options/train_": "needs a download and a GPU",
     "basicsr test -opt options/test_": "needs a download and a full training",
+    "basicsr evaluate -opt options/test_": "needs downloads and full trainings",
     "basicsr bench -opt options/test_": "the full networks: needs a GPU",
     "basicsr bench -opt options/train_": "the full networks: needs a GPU",
     "basicsr bench ops --op selective_scan --dtype bf16 float32 --backend triton": "needs a GPU and mamba-ssm",
@@ -105,9 +106,9 @@ def parse_command(arguments):
 
 
 def shortened(command):
-    """The command with settings that make it short, if it trains or tests."""
+    """The command with settings that make it short, if it trains, tests or evaluates."""
     arguments = our_arguments(command)
-    if arguments is None or arguments[0] not in ("train", "test"):
+    if arguments is None or arguments[0] not in ("train", "test", "evaluate"):
         return command
     settings = SHORT_TRAINING if arguments[0] == "train" else SHORT_TEST
     # The last --force_yml of a command line counts, and its last assignment of a key.
@@ -159,6 +160,9 @@ def test_arguments_and_option_files(page, command):
         config.read_options(str(ROOT / args.opt), args.force_yml, is_train=arguments[0] == "train")
         launcher = "pytorch" if "torchrun" in command else "slurm" if command.startswith("srun") else "none"
         assert args.launcher == launcher
+    if arguments[0] == "evaluate":
+        for file in args.opt:
+            config.read_options(str(ROOT / file), args.force_yml, is_train=False)
 
 
 @pytest.mark.parametrize("command", [c for _, c in all_commands() if "torchrun" in c])

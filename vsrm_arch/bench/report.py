@@ -11,6 +11,7 @@ from vsrm_arch.bench.ceilings import Ceilings
 from vsrm_arch.bench.networks import NetworkRow
 from vsrm_arch.bench.ops import OpRow
 from vsrm_arch.bench.published import PUBLISHED, Published
+from vsrm_arch.tables import markdown_table
 
 __all__ = ["complexity_table", "markdown", "network_table", "op_table", "write_csv", "write_json"]
 
@@ -121,17 +122,8 @@ def write_json(path: Path, rows: Rows, environment: Mapping[str, str], ceilings:
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column[Row]], texts: int) -> str:
-    """Columns padded to one width, so that the table can be read as it is; the first ``texts`` are not numbers."""
-    cells: list[list[str]] = [[title for title, _ in columns]]
-    cells += [[text(row) for _, text in columns] for row in rows]
-    widths = [max(3, *(len(cell[i]) for cell in cells)) for i in range(len(columns))]
-
-    def line(values: Sequence[str]) -> str:
-        padded = (v.ljust(w) if i < texts else v.rjust(w) for i, (v, w) in enumerate(zip(values, widths, strict=True)))
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * width if i < texts else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+    titles = [title for title, _ in columns]
+    return markdown_table([titles, *([text(row) for _, text in columns] for row in rows)], texts)
 
 
 def _time(row: NetworkRow | OpRow) -> str:
