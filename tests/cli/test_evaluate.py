@@ -72,12 +72,24 @@ def test_the_whole_command(files, capfd):
     assert err.splitlines()[-1] == "failed, so missing above: tiny.yml"
 
 
+@pytest.mark.slow
+def test_a_test_without_figures(files, capfd):
+    """The others' figures are not lost."""
+    other = (files / "bic.yml").read_text(encoding="utf-8").replace("name: bic", "name: blind")
+    (files / "blind.yml").write_text(other.replace("dataroot_gt: gt", "dataroot_gt: null"), encoding="utf-8")
+    assert cli.main(["evaluate", "-opt", "blind.yml", "bic.yml"]) == 1
+    out, err = capfd.readouterr()
+    assert [cell.strip() for cell in out.splitlines()[0].split("|")[1:-1]] == ["Clips: psnr", "bic"]
+    assert err.splitlines()[-1] == "failed, so missing above: blind.yml"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "nothing to evaluate: name the option files of tests with -opt"),
         (["-opt", "none.yml"], "none.yml: no such option file"),
         (["-opt", "bic.yml", "--csv", "no/a.csv"], "--csv no/a.csv: there is no folder no; make it first"),
+        (["-opt", "bic.yml", "--markdown", "gt"], "--markdown gt: is a folder"),
         (["-opt", "bic.yml", "bic.yml"], "bic.yml: has the name bic of bic.yml, so that"),
         (["-opt", "bic.yml", "--force_yml", "val:flip=true"], "val"),
     ],

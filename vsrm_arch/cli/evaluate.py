@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from vsrm_arch.cli.measuring import check_files
 from vsrm_arch.errors import UserError
 
 __all__ = ["add_arguments", "run"]
@@ -57,21 +58,18 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.opt:
         raise UserError("nothing to evaluate: name the option files of tests with -opt")
-    for flag in ("csv", "markdown"):
-        path: Path | None = getattr(args, flag)
-        if path is not None and not path.parent.is_dir():
-            raise UserError(f"--{flag} {path}: there is no folder {path.parent}; make it first")
+    check_files(args, "csv", "markdown")
     tests = _results_files(args.opt, args.force_yml)
     failed = []
     scores = []
     for (option_file, name), files in tests.items():
         if not (args.reuse and all(file.is_file() for file in files)) and not _test(option_file, args.force_yml):
             failed.append(option_file)
-            continue
-        for file in files:
-            if not file.is_file():
-                raise UserError(f"{option_file}: its test gives no figures: it needs a ground truth and val: metrics")
-            scores += read_scores(name, file)
+        elif not all(file.is_file() for file in files):
+            sys.stderr.write(f"{option_file}: its test gives no figures: it needs a ground truth and val: metrics\n")
+            failed.append(option_file)
+        else:
+            scores += [score for file in files for score in read_scores(name, file)]
     tables = score_tables(scores)
     if tables:
         sys.stdout.write(f"{tables}\n")

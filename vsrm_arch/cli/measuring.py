@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vsrm_arch.bench import Ceilings, NetworkRow, OpRow
     from vsrm_arch.bench.plot import Bar
 
-__all__ = ["add_common", "check", "finish", "numbers", "progress", "use_device"]
+__all__ = ["add_common", "check", "check_files", "finish", "numbers", "progress", "use_device"]
 
 _DTYPES = ("float32", "bf16", "fp16")
 
@@ -50,15 +50,20 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"--{name} {getattr(args, name)}: must be at least 1")
     if args.warmup < 0:
         raise UserError(f"--warmup {args.warmup}: must be at least 0")
-    for name in ("csv", "json", "markdown", "plot"):
-        path: Path | None = getattr(args, name)
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            fault = "is a folder" if path.is_dir() else f"there is no folder {path.parent}; make it first"
-            raise UserError(f"--{name} {path}: {fault}")
+    check_files(args, "csv", "json", "markdown", "plot")
     if args.plot is not None:
         from vsrm_arch.bench.plot import check_plot
 
         check_plot(args.plot)
+
+
+def check_files(args: argparse.Namespace, *names: str) -> None:
+    """Raises a UserError if a file that a flag of these names asks for cannot be written where it shall lie."""
+    for name in names:
+        path: Path | None = getattr(args, name)
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            fault = "is a folder" if path.is_dir() else f"there is no folder {path.parent}; make it first"
+            raise UserError(f"--{name} {path}: {fault}")
 
 
 def numbers(flag: str, text: str, count: int, example: str) -> tuple[int, ...]:
