@@ -1,11 +1,8 @@
 import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 
-from vsrm_arch.bench.plot import Bar, check_plot, network_bars, op_bars, plot
-from vsrm_arch.errors import UserError
+from vsrm_arch.bench.plot import Bar, network_bars, op_bars, plot
 
 matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib: the extra plot"
@@ -19,22 +16,10 @@ def test_bars_leave_out_what_failed():
     assert op_bars([OP]) == [Bar("cross_scan\n5x9x4x2\nforward", "portable, bf16", 0.5, 0.4, 0.6)]
 
 
-def test_a_name_without_a_format():
-    with pytest.raises(UserError, match=r"--plot speed\.txt: no picture format; name a file that ends in \.png"):
-        check_plot(Path("speed.txt"))
-
-
-def test_without_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"--plot needs matplotlib: pip install 'vsrm-arch\[plot\]'"):
-        check_plot(Path("speed.png"))
-
-
 @matplotlib
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_a_picture(tmp_path, suffix):
     path = tmp_path / f"speed.{suffix}"
-    check_plot(path)
     # The second series has no bar in the second group.
     bars = [Bar("a", "x", 1.0, 0.9, 1.2), Bar("a", "y", 30.0, 30.0, 30.0), Bar("b", "x", 2.0, 1.0, 3.0)]
     plot(path, bars, "ms a frame", "a card")

@@ -2,53 +2,13 @@
 
 import csv
 
-import cv2
-import numpy as np
 import pytest
-import torch
-import yaml
 
 from vsrm_arch import cli
-from vsrm_arch.archs import VSRM
-
-TINY = {"embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4, "flow_network": "none"}
-
-
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    """A clip, and the option files of two tests on it."""
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    for folder, side in (("gt", 32), ("lq", 8)):
-        (tmp_path / folder / "clip").mkdir(parents=True)
-        for i in range(2):
-            image = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-            cv2.imwrite(str(tmp_path / folder / "clip" / f"{i}.png"), image)
-    torch.save({"params": VSRM(**TINY).state_dict()}, "net.pth")
-    for name, network, weights in (("bic", {"type": "Bicubic"}, None), ("tiny", {"type": "VSRM", **TINY}, "net.pth")):
-        options = {
-            "name": name,
-            "model_type": "RecurrentVSRModel",
-            "scale": 4,
-            "num_gpu": 0,
-            "manual_seed": 0,
-            "datasets": {
-                "test": {"name": "Clips", "type": "VideoClipDataset", "dataroot_gt": "gt", "dataroot_lq": "lq"}
-            },
-            "network_g": network,
-            "path": {"pretrain_network_g": weights},
-            "val": {
-                "save_img": False,
-                "compare_bicubic": name == "tiny",
-                "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}},
-            },
-        }
-        (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(options), encoding="utf-8")
-    return tmp_path
 
 
 @pytest.mark.slow
-def test_the_whole_command(files, capfd):
+def test_the_whole_command(two_tests, capfd):
     command = ["evaluate", "-opt", "bic.yml", "tiny.yml", "--csv", "a.csv", "--markdown", "a.md"]
     assert cli.main(command) == 0
     table = capfd.readouterr().out
@@ -58,13 +18,13 @@ def test_the_whole_command(files, capfd):
     assert cells[0] == "clip"
     assert cells[1] == cells[2]
     assert cells[1:] == [cell.strip() for cell in mean.split("|")[2:-1]]
-    assert (files / "a.md").read_text() == table
-    with (files / "a.csv").open() as file:
+    assert (two_tests / "a.md").read_text() == table
+    with (two_tests / "a.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
 
     # The first test's results serve again; the second fails, and the table goes without it.
-    (files / "results/tiny/visualization/Clips/metrics.json").unlink()
-    (files / "net.pth").unlink()
+    (two_tests / "results/tiny/visualization/Clips/metrics.json").unlink()
+    (two_tests / "net.pth").unlink()
     assert cli.main(["evaluate", "-opt", "bic.yml", "tiny.yml", "--reuse"]) == 1
     out, err = capfd.readouterr()
     assert [cell.strip() for cell in out.splitlines()[0].split("|")[1:-1]] == ["Clips: psnr", "bic"]
@@ -73,10 +33,10 @@ def test_the_whole_command(files, capfd):
 
 
 @pytest.mark.slow
-def test_a_test_without_figures(files, capfd):
+def test_a_test_without_figures(two_tests, capfd):
     """The others' figures are not lost."""
-    other = (files / "bic.yml").read_text(encoding="utf-8").replace("name: bic", "name: blind")
-    (files / "blind.yml").write_text(other.replace("dataroot_gt: gt", "dataroot_gt: null"), encoding="utf-8")
+    other = (two_tests / "bic.yml").read_text(encoding="utf-8").replace("name: bic", "name: blind")
+    (two_tests / "blind.yml").write_text(other.replace("dataroot_gt: gt", "dataroot_gt: null"), encoding="utf-8")
     assert cli.main(["evaluate", "-opt", "blind.yml", "bic.yml"]) == 1
     out, err = capfd.readouterr()
     assert [cell.strip() for cell in out.splitlines()[0].split("|")[1:-1]] == ["Clips: psnr", "bic"]
@@ -94,7 +54,7 @@ def test_a_test_without_figures(files, capfd):
         (["-opt", "bic.yml", "--force_yml", "val:flip=true"], "val"),
     ],
 )
-def test_errors_are_one_line(files, capsys, arguments, message):
+def test_errors_are_one_line(two_tests, capsys, arguments, message):
     assert cli.main(["evaluate", *arguments]) == 1
     out, err = capsys.readouterr()
     assert out == ""

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from vsrm_arch.bench.networks import NetworkRow
 from vsrm_arch.bench.ops import OpRow
-from vsrm_arch.errors import UserError
+from vsrm_arch.plotting import save_plot
 
-__all__ = ["Bar", "check_plot", "network_bars", "op_bars", "plot"]
+__all__ = ["Bar", "network_bars", "op_bars", "plot"]
 
-_FORMATS = (".png", ".svg", ".pdf")
 # Where times differ by this factor, the short ones vanish on a linear scale.
 _MUCH = 20
 
@@ -48,21 +47,11 @@ def op_bars(rows: Sequence[OpRow]) -> list[Bar]:
     ]
 
 
-def check_plot(path: Path, flag: str = "--plot") -> None:
-    """Raises a UserError unless matplotlib could write this file, which a flag names."""
-    if path.suffix not in _FORMATS:
-        raise UserError(f"{flag} {path}: no picture format; name a file that ends in {', '.join(_FORMATS)}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError(f"{flag} needs matplotlib: pip install 'vsrm-arch[plot]'") from None
-
-
 def plot(path: Path, bars: Sequence[Bar], label: str, title: str) -> None:
     """Draws bars, on a logarithmic scale where they differ much.
 
     Args:
-        path: The picture, see :func:`check_plot`.
+        path: The picture, see :func:`vsrm_arch.plotting.check_plot`.
         bars: At least one.
         label: Of the vertical axis, with the unit.
         title: Above the picture.
@@ -89,7 +78,7 @@ def plot(path: Path, bars: Sequence[Bar], label: str, title: str) -> None:
     axes.set_ylabel(label)
     axes.set_title(title, fontsize=9)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
+    save_plot(figure, path)
 
 
 def _bar(row: NetworkRow | OpRow, group: str, series: str) -> Bar:

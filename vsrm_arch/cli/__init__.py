@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "test several networks and set their results side by side, as the paper's Table 2",
     "prepare": "make data: REDS, Vimeo-90K, Vid4, your own clips, the built-in sample",
     "complexity": "count parameters and multiply-adds, as the paper's Table 8",
+    "compare": "draw a region of a frame by several networks, as the paper's Fig. 5, or a row over time",
     "erf": "draw effective receptive fields side by side, as the paper's Fig. 6",
     "bench": "time networks side by side, or the implementations of the ops",
     "doctor": "say what is installed, what will be used, and what is wrong",

@@ -56,19 +56,17 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from vsrm_arch.bench import read_networks
-    from vsrm_arch.bench.plot import check_plot
     from vsrm_arch.config import load_yaml
     from vsrm_arch.figures import effective_receptive_field
     from vsrm_arch.figures.erf import draw, sample_clips
     from vsrm_arch.models.checkpoints import load_weights
+    from vsrm_arch.plotting import check_plot
 
     if not args.opt:
         raise UserError("nothing to draw: name option files with -opt")
     for name in ("frames", "clips"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} {getattr(args, name)}: must be at least 1")
-    if not args.output.parent.is_dir():
-        raise UserError(f"-o {args.output}: there is no folder {args.output.parent}; make it first")
     check_plot(args.output, "-o")
     height, width = numbers("--size", args.size, count=2, example="64x64")
     device = use_device(args.device)

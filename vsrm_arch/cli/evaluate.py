@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from vsrm_arch.cli.measuring import check_files
+from vsrm_arch.cli.testing import add_tests, read_tests, run_test
 from vsrm_arch.errors import UserError
 
 __all__ = ["add_arguments", "run"]
@@ -32,11 +33,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The tests, and the files that are written."""
     parser.epilog = _EPILOG
-    parser.add_argument("-opt", nargs="+", default=[], metavar="FILE", help="option files of tests (YAML)")
-    text = "set options in place of those of every file, as basicsr test does"
-    parser.add_argument("--force_yml", nargs="+", default=[], metavar="A:B=VALUE", help=text)
-    text = "take the results of an earlier test of the same name where there are any; other weights are not noticed"
-    parser.add_argument("--reuse", action="store_true", help=text)
+    add_tests(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each figure")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as they are printed")
 
@@ -59,17 +56,17 @@ def run(args: argparse.Namespace) -> int:
     if not args.opt:
         raise UserError("nothing to evaluate: name the option files of tests with -opt")
     check_files(args, "csv", "markdown")
-    tests = _results_files(args.opt, args.force_yml)
     failed = []
     scores = []
-    for (option_file, name), files in tests.items():
-        if not (args.reuse and all(file.is_file() for file in files)) and not _test(option_file, args.force_yml):
-            failed.append(option_file)
+    for test in read_tests(args.opt, args.force_yml):
+        files = [test.folder(dataset) / "metrics.json" for dataset in test.datasets]
+        if not (args.reuse and all(file.is_file() for file in files)) and not run_test(test, args.force_yml):
+            failed.append(test.path)
         elif not all(file.is_file() for file in files):
-            sys.stderr.write(f"{option_file}: its test gives no figures: it needs a ground truth and val: metrics\n")
-            failed.append(option_file)
+            sys.stderr.write(f"{test.path}: its test gives no figures: it needs a ground truth and val: metrics\n")
+            failed.append(test.path)
         else:
-            scores += [score for file in files for score in read_scores(name, file)]
+            scores += [score for file in files for score in read_scores(test.name, file)]
     tables = score_tables(scores)
     if tables:
         sys.stdout.write(f"{tables}\n")
@@ -80,29 +77,3 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         sys.stderr.write(f"failed, so missing above: {', '.join(failed)}\n")
     return int(bool(failed))
-
-
-def _results_files(paths: list[str], assignments: list[str]) -> dict[tuple[str, str], list[Path]]:
-    """Option file and name of each test → the results files that it writes, one for each data set."""
-    from vsrm_arch.config import read_options
-
-    tests: dict[tuple[str, str], list[Path]] = {}
-    for path in paths:
-        options = read_options(path, assignments, is_train=False)
-        name = options["name"]
-        same = [other for other, known in tests if known == name]
-        if same:
-            raise UserError(f"{path}: has the name {name} of {same[0]}, so that its results would replace those")
-        sets = [dataset["name"] for dataset in options["datasets"].values()]
-        tests[path, name] = [Path("results", name, "visualization", dataset, "metrics.json") for dataset in sets]
-    return tests
-
-
-def _test(option_file: str, assignments: list[str]) -> bool:
-    """Runs ``basicsr test``, its log on standard error; whether it went well."""
-    import subprocess
-
-    command = [sys.executable, "-m", "vsrm_arch", "test", "-opt", option_file]
-    command += ["--force_yml", *assignments] if assignments else []
-    # A process of its own: BasicSR sets up logging and the device once a process.
-    return subprocess.run(command, stdout=sys.stderr, check=False).returncode == 0

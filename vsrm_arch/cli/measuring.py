@@ -50,9 +50,9 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"--{name} {getattr(args, name)}: must be at least 1")
     if args.warmup < 0:
         raise UserError(f"--warmup {args.warmup}: must be at least 0")
-    check_files(args, "csv", "json", "markdown", "plot")
+    check_files(args, "csv", "json", "markdown")
     if args.plot is not None:
-        from vsrm_arch.bench.plot import check_plot
+        from vsrm_arch.plotting import check_plot
 
         check_plot(args.plot)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vsrm_arch.data.prepare.sample import TRAIN_SHOTS, VAL_SHOTS, render
+from vsrm_arch.plotting import save_plot
 
 __all__ = ["area_share", "draw", "effective_receptive_field", "sample_clips"]
 
@@ -107,4 +108,4 @@ def draw(path: Path, fields: Sequence[tuple[str, Tensor]]) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
     figure.colorbar(image, ax=list(panels), shrink=0.8, label="log10 of the gradient's size")
-    figure.savefig(path, dpi=150)
+    save_plot(figure, path)
