@@ -26,6 +26,7 @@ COMMANDS = {
     "prepare": "make data: REDS, Vimeo-90K, Vid4, your own clips, the built-in sample",
     "complexity": "count parameters and multiply-adds, as the paper's Table 8",
     "erf": "draw effective receptive fields side by side, as the paper's Fig. 6",
+    "curves": "draw training curves side by side, from TensorBoard's logs",
     "bench": "time networks side by side, or the implementations of the ops",
     "doctor": "say what is installed, what will be used, and what is wrong",
 }
