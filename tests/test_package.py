@@ -47,6 +47,7 @@ KERNEL_PACKAGES = {"triton", "mamba_ssm", "selective_scan_cuda", "causal_conv1d"
 DISTRIBUTIONS = {
     "cv2": "opencv-python",
     "skimage": "scikit-image",
+    "tensorboard": "tb-nightly",
     "yaml": "pyyaml",
     "mamba_ssm": "mamba-ssm",
     "selective_scan_cuda": "mamba-ssm",

@@ -56,6 +56,7 @@ SHORT_TRAINING = (
     "train:total_iter=2",
     "val:val_freq=2",
     "logger:save_checkpoint_freq=2",
+    "logger:print_freq=1",
     "datasets:val:max_frames=2",
     "datasets:val:center_crop=64",
 )

@@ -27,6 +27,7 @@ COMMANDS = {
     "complexity": "count parameters and multiply-adds, as the paper's Table 8",
     "compare": "draw a region of a frame by several networks, as the paper's Fig. 5, or a row over time",
     "erf": "draw effective receptive fields side by side, as the paper's Fig. 6",
+    "curves": "draw training curves side by side, from TensorBoard's logs",
     "bench": "time networks side by side, or the implementations of the ops",
     "doctor": "say what is installed, what will be used, and what is wrong",
 }
