@@ -107,9 +107,9 @@ def parse_command(arguments):
 
 
 def shortened(command):
-    """The command with settings that make it short, if it trains, tests or evaluates."""
+    """The command with settings that make it short, if it trains or tests."""
     arguments = our_arguments(command)
-    if arguments is None or arguments[0] not in ("train", "test", "evaluate"):
+    if arguments is None or arguments[0] not in ("train", "test", "evaluate", "compare"):
         return command
     settings = SHORT_TRAINING if arguments[0] == "train" else SHORT_TEST
     # The last --force_yml of a command line counts, and its last assignment of a key.
@@ -161,7 +161,7 @@ def test_arguments_and_option_files(page, command):
         config.read_options(str(ROOT / args.opt), args.force_yml, is_train=arguments[0] == "train")
         launcher = "pytorch" if "torchrun" in command else "slurm" if command.startswith("srun") else "none"
         assert args.launcher == launcher
-    if arguments[0] == "evaluate":
+    if arguments[0] in ("evaluate", "compare"):
         for file in args.opt:
             config.read_options(str(ROOT / file), args.force_yml, is_train=False)
 

@@ -59,13 +59,11 @@ def run(args: argparse.Namespace) -> int:
     """
     import sys
 
-    from vsrm_arch.bench.plot import check_plot
     from vsrm_arch.figures.curves import choose_tags, default_tags, draw, read_curves, write_curves
+    from vsrm_arch.plotting import check_plot
 
     if not 0 <= args.smooth < 1:
         raise UserError(f"--smooth {args.smooth:g}: must be at least 0 and less than 1")
-    if not args.output.parent.is_dir():
-        raise UserError(f"-o {args.output}: there is no folder {args.output.parent}; make it first")
     check_plot(args.output, "-o")
     check_files(args, "csv")
     curves = []

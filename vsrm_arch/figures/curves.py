@@ -11,7 +11,8 @@ from typing import Any
 
 from vsrm_arch.config.messages import did_you_mean
 from vsrm_arch.errors import UserError
-from vsrm_arch.files import atomic_write, write_text
+from vsrm_arch.files import write_text
+from vsrm_arch.plotting import save_plot
 
 __all__ = ["Curve", "choose_tags", "default_tags", "draw", "read_curves", "smoothed", "write_curves"]
 
@@ -151,8 +152,7 @@ def draw(path: Path, curves: Sequence[Curve], tags: Sequence[str], weight: float
     shown = [run for run in runs if run in lines]
     handles = [lines[run] for run in shown]
     figure.legend(handles, shown, loc="outside lower center", ncols=columns, fontsize=8)
-    with atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=150)
+    save_plot(figure, path)
 
 
 def write_curves(path: Path, curves: Iterable[Curve]) -> None:
