@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from basicsr.utils import tensor2img
 
 from vsrm_arch import cli
-from vsrm_arch.archs import VSRM
+from vsrm_arch.archs import VSRM, Bicubic
+from vsrm_arch.inference import super_resolve
+from vsrm_arch.metrics import calculate_lpips, calculate_warping_error
 
 TINY = {"embed_dim": 8, "num_damb": 1, "num_s2tmb": 1, "d_state": 4, "flow_network": "none"}
 
@@ -73,6 +76,34 @@ def test_the_whole_command(files, capfd):
 
 
 @pytest.mark.slow
+def test_other_metrics_for_one_run(files, capfd, random_trunk):
+    """LPIPS and the warping error beside what the files ask for, of bicubic enlargement as well."""
+    random_trunk("alexnet")
+    metrics = [
+        "val:metrics:lpips={type: calculate_lpips, crop_border: 0}",
+        "val:metrics:calm={type: calculate_warping_error, crop_border: 0}",
+    ]
+    assert cli.main(["evaluate", "-opt", "bic.yml", "tiny.yml", "--csv", "a.csv", "--force_yml", *metrics]) == 0
+    out, err = capfd.readouterr()
+    title = [cell.strip() for cell in out.splitlines()[0].split("|")[1:-1]]
+    assert title == ["Clips: psnr / lpips / calm", "bicubic", "bic", "tiny"]
+    assert "pretrained" not in err
+    with (files / "a.csv").open() as file:
+        rows = {(row["network"], row["clip"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
+    truth = [cv2.imread(f"gt/clip/{i}.png") for i in range(2)]
+    clip = torch.stack([torch.from_numpy(cv2.imread(f"lq/clip/{i}.png")).permute(2, 0, 1) / 255 for i in range(2)])
+    enlarged = [tensor2img(frame, rgb2bgr=False) for frame in super_resolve(Bicubic(4), clip[None], scale=4)[0]]
+    expected = {
+        "lpips": np.mean([calculate_lpips(ours, gt, 0) for ours, gt in zip(enlarged, truth, strict=True)]),
+        "calm": np.mean(calculate_warping_error(enlarged, truth, 0)),
+    }
+    for metric, value in expected.items():
+        for network in ("bicubic", "bic"):
+            assert rows[network, "clip", metric] == pytest.approx(value, rel=1e-3)
+        assert rows["tiny", "clip", metric] != pytest.approx(value, rel=1e-3)
+
+
+@pytest.mark.slow
 def test_a_test_without_figures(files, capfd):
     """The others' figures are not lost."""
     other = (files / "bic.yml").read_text(encoding="utf-8").replace("name: bic", "name: blind")
@@ -92,6 +123,16 @@ def test_a_test_without_figures(files, capfd):
         (["-opt", "bic.yml", "--markdown", "gt"], "--markdown gt: is a folder"),
         (["-opt", "bic.yml", "bic.yml"], "bic.yml: has the name bic of bic.yml, so that"),
         (["-opt", "bic.yml", "--force_yml", "val:flip=true"], "val"),
+        (
+            [
+                "-opt",
+                "bic.yml",
+                "--force_yml",
+                "val:center_frame_only=true",
+                "val:metrics:calm={type: calculate_warping_error, crop_border: 0}",
+            ],
+            "bic.yml with --force_yml: val: metrics.calm compares neighbouring frames, and center_frame_only keeps one",
+        ),
     ],
 )
 def test_errors_are_one_line(files, capsys, arguments, message):

@@ -45,7 +45,7 @@ def calculate_warping_error(
     counts. A pair of which nothing is left, as at a cut, counts 0.
 
     The flow is OpenCV's DIS (Kroeger et al., ECCV 2016), preset "medium", refined up to the frames' own resolution.
-    Lai et al. use FlowNet2: their figures and these cannot be compared.
+    Lai et al. use FlowNet2: their figures and these cannot be compared. Versions of OpenCV differ in the fourth digit.
 
     The truth's own value, ``calculate_warping_error(truth, truth, 0)``, is what its noise and faults of the flow make.
     Blur makes it lower, so that bicubic enlargement has a low one: it is to be read beside PSNR or LPIPS.
