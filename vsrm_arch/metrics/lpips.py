@@ -54,6 +54,11 @@ def calculate_lpips(
     Raises:
         UserError: If the package or the weights are missing, or the frames are too small.
         ValueError: If the shapes differ.
+
+    Example:
+        >>> frame = np.zeros((64, 64, 3), np.uint8)
+        >>> calculate_lpips(frame, frame, 0)
+        0.0
     """
     pair = cropped(reorder_image(img, input_order), reorder_image(img2, input_order), crop_border)
     height, width = pair[0].shape[:2]

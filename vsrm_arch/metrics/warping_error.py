@@ -60,8 +60,13 @@ def calculate_warping_error(
         ``E_1, …, E_{T-1}``, a value for each pair of neighbouring frames, computed on the CPU.
 
     Raises:
-        UserError: If there are fewer than two frames.
+        UserError: If there are fewer than two frames, or the border leaves nothing of them.
         ValueError: If the shapes differ.
+
+    Example:
+        >>> frame = np.zeros((16, 16, 3), np.uint8)
+        >>> calculate_warping_error([frame, frame + 255], [frame, frame], 0)
+        [1000.0]
     """
     if len(img) < 2 or np.ndim(img[0]) != 3:
         raise UserError(
