@@ -11,6 +11,7 @@ from basicsr.utils import tensor2img
 
 from vsrm_arch import cli
 from vsrm_arch.archs import VSRM, Bicubic
+from vsrm_arch.cli import evaluate
 from vsrm_arch.inference import super_resolve
 from vsrm_arch.metrics import calculate_lpips, calculate_warping_error
 
@@ -76,7 +77,7 @@ def test_the_whole_command(files, capfd):
 
 
 @pytest.mark.slow
-def test_other_metrics_for_one_run(files, capfd, random_trunk):
+def test_other_metrics_for_one_run(files, capfd, random_trunk, monkeypatch):
     """LPIPS and the warping error beside what the files ask for, of bicubic enlargement as well."""
     random_trunk("alexnet")
     metrics = [
@@ -101,6 +102,15 @@ def test_other_metrics_for_one_run(files, capfd, random_trunk):
         for network in ("bicubic", "bic"):
             assert rows[network, "clip", metric] == pytest.approx(value, rel=1e-3)
         assert rows["tiny", "clip", metric] != pytest.approx(value, rel=1e-3)
+
+    # What an earlier test has measured serves again, what it has not is measured.
+    tested = []
+    monkeypatch.setattr(evaluate, "_test", lambda file, assignments: tested.append(file))
+    assert cli.main(["evaluate", "-opt", "bic.yml", "--reuse", "--force_yml", *metrics]) == 0
+    assert tested == []
+    more = "val:metrics:ssim={type: calculate_ssim, crop_border: 0}"
+    assert cli.main(["evaluate", "-opt", "bic.yml", "--reuse", "--force_yml", *metrics, more]) == 1
+    assert tested == ["bic.yml"]
 
 
 @pytest.mark.slow

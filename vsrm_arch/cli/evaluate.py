@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-opt", nargs="+", default=[], metavar="FILE", help="option files of tests (YAML)")
     text = "set options in place of those of every file, as basicsr test does"
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="A:B=VALUE", help=text)
-    text = "take the results of an earlier test of the same name where there are any; other weights are not noticed"
+    text = (
+        "take the results of an earlier test of the same name, if they have all metrics; other weights are not noticed"
+    )
     parser.add_argument("--reuse", action="store_true", help=text)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each figure")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as they are printed")
@@ -62,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
     tests = _results_files(args.opt, args.force_yml)
     failed = []
     scores = []
-    for (option_file, name), files in tests.items():
-        if not (args.reuse and all(file.is_file() for file in files)) and not _test(option_file, args.force_yml):
+    for (option_file, name), (files, metrics) in tests.items():
+        known = args.reuse and _are_known(metrics, name, files)
+        if not known and not _test(option_file, args.force_yml):
             failed.append(option_file)
         elif not all(file.is_file() for file in files):
             sys.stderr.write(f"{option_file}: its test gives no figures: it needs a ground truth and val: metrics\n")
@@ -82,11 +85,11 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(failed))
 
 
-def _results_files(paths: list[str], assignments: list[str]) -> dict[tuple[str, str], list[Path]]:
-    """Option file and name of each test → the results files that it writes, one for each data set."""
+def _results_files(paths: list[str], assignments: list[str]) -> dict[tuple[str, str], tuple[list[Path], set[str]]]:
+    """Option file and name of each test → the results files that it writes, one for each data set, and its metrics."""
     from vsrm_arch.config import read_options
 
-    tests: dict[tuple[str, str], list[Path]] = {}
+    tests: dict[tuple[str, str], tuple[list[Path], set[str]]] = {}
     for path in paths:
         options = read_options(path, assignments, is_train=False)
         name = options["name"]
@@ -94,8 +97,16 @@ def _results_files(paths: list[str], assignments: list[str]) -> dict[tuple[str, 
         if same:
             raise UserError(f"{path}: has the name {name} of {same[0]}, so that its results would replace those")
         sets = [dataset["name"] for dataset in options["datasets"].values()]
-        tests[path, name] = [Path("results", name, "visualization", dataset, "metrics.json") for dataset in sets]
+        files = [Path("results", name, "visualization", dataset, "metrics.json") for dataset in sets]
+        tests[path, name] = files, set(options["val"].get("metrics") or {})
     return tests
+
+
+def _are_known(metrics: set[str], name: str, files: list[Path]) -> bool:
+    """Whether an earlier test of this name has measured all of these."""
+    from vsrm_arch.evaluation import read_scores
+
+    return all(file.is_file() and metrics <= {score.metric for score in read_scores(name, file)} for file in files)
 
 
 def _test(option_file: str, assignments: list[str]) -> bool:
