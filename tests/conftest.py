@@ -40,6 +40,40 @@ def vsrm_data() -> Path:
     return Path(os.environ["VSRM_DATA"]).resolve()
 
 
+@pytest.fixture
+def random_trunk(tmp_path, monkeypatch):
+    """Saves random weights where torchvision looks for those that LPIPS takes: called with the network's name there.
+
+    None are there before, and no network that an earlier test has loaded is left.
+    """
+    from torchvision.models import get_model, get_model_weights
+
+    from vsrm_arch.metrics import lpips
+
+    checkpoints = tmp_path / "torch/hub/checkpoints"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+    def save(name: str) -> Path:
+        with torch.device("meta"):
+            shapes = {key: value.shape for key, value in get_model(name).state_dict().items()}
+        generator = torch.Generator().manual_seed(0)
+        # LPIPS leaves the classifier out: it is one number, which takes no room in the file.
+        weights = {
+            key: torch.zeros(()).expand(shape)
+            if key.startswith("classifier")
+            else 0.1 * torch.randn(shape, generator=generator)
+            for key, shape in shapes.items()
+        }
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        path = checkpoints / Path(get_model_weights(name)["IMAGENET1K_V1"].url).name
+        torch.save(weights, path)
+        return path
+
+    lpips._network.cache_clear()
+    yield save
+    lpips._network.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def _log():
     """BasicSR's logger writes to the standard error of the test that set it up: each test sets up its own."""

@@ -5,13 +5,13 @@ A test fails while the committed page differs from what this makes.
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_type_hints
 
 import vsrm_arch  # noqa: F401  (registers every part)
 from vsrm_arch import config
 from vsrm_arch.archs import IART, VSRM, BasicRecurrentSwin, Bicubic, ClipEDVR
-from vsrm_arch.config.typed import describe
+from vsrm_arch.config.typed import annotations, describe
 from vsrm_arch.data import ClipDatasetOptions
 from vsrm_arch.losses import (
     FocalFrequencyLoss,
@@ -19,6 +19,7 @@ from vsrm_arch.losses import (
     FrequencyCharbonnierLoss,
     WaveletHighFrequencyLoss,
 )
+from vsrm_arch.metrics import calculate_lpips, calculate_warping_error
 from vsrm_arch.models import RecurrentVSROptions
 
 PAGE = Path(__file__).parents[1] / "options" / "README.md"
@@ -39,27 +40,30 @@ def _tables():
     yield config.reference(ClipDatasetOptions)
     networks = (VSRM, BasicRecurrentSwin, IART, ClipEDVR, Bicubic)
     losses = (FrequencyCharbonnierLoss, FocalFrequencyLoss, FourierSpaceLoss, WaveletHighFrequencyLoss)
-    for section, classes in {"network_g": networks, "frequency_opt": losses}.items():
-        for cls in classes:
-            yield f"## `{section}` with `type: {cls.__name__}`\n"
-            yield constructor_table(cls)
+    metrics = (calculate_lpips, calculate_warping_error)
+    for section, entries in {"network_g": networks, "frequency_opt": losses, "val: metrics: <name>": metrics}.items():
+        for entry in entries:
+            yield f"## `{section}` with `type: {entry.__name__}`\n"
+            yield argument_table(entry)
 
 
-def constructor_table(cls: type) -> str:
-    """A Markdown table of a constructor's arguments, their meanings taken from the class's docstring."""
-    meanings, hints = argument_docs(cls), get_type_hints(cls.__init__)
+def argument_table(entry: Callable[..., object]) -> str:
+    """A Markdown table of the arguments of a class or a metric, their meanings taken from its docstring."""
+    meanings, hints = argument_docs(entry), annotations(entry)
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for name, parameter in inspect.signature(cls).parameters.items():
+    for name, parameter in inspect.signature(entry).parameters.items():
+        if name in ("img", "img2"):  # what a metric compares
+            continue
         kind = describe(hints[name]).replace("|", "\\|")
         default = "required" if parameter.default is parameter.empty else f"`{_yaml(parameter.default)}`"
         rows.append(f"| `{name}` | {kind} | {default} | {meanings[name]} |")
     return "\n".join(rows) + "\n"
 
 
-def argument_docs(cls: type) -> dict[str, str]:
+def argument_docs(entry: Callable[..., object]) -> dict[str, str]:
     """Argument → its text in the section ``Args:`` of a Google-style docstring."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(cls) or "", re.MULTILINE | re.DOTALL)
-    assert section, f"{cls.__name__} documents no arguments"
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(entry) or "", re.MULTILINE | re.DOTALL)
+    assert section, f"{entry.__name__} documents no arguments"
     entries = re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", section[1], re.MULTILINE | re.DOTALL)
     return {name: " ".join(text.split()).replace("|", "\\|") for name, text in entries}
 

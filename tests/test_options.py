@@ -277,7 +277,7 @@ class TestReference:
 
             def __init__(self, dim: int, depth: float | None = None) -> None: ...
 
-        assert option_reference.constructor_table(Network).splitlines()[2:] == [
+        assert option_reference.argument_table(Network).splitlines()[2:] == [
             "| `dim` | an integer | required | C, channels. |",
             "| `depth` | a number or null | `null` | a \\| b |",
         ]

@@ -32,7 +32,7 @@ STOREYS = (
     {"alignments", "graphs"},
     {"propagation"},
     {"archs"},
-    {"losses", "inference"},
+    {"losses", "metrics", "inference"},
     {"models", "data"},
     {"bench", "evaluation", "figures"},
     # It hands functions of every storey to BasicSR, and no storey imports it.
@@ -191,8 +191,9 @@ def test_importing_the_package_registers_every_part():
         "import vsrm_arch; from basicsr.utils import registry as r; "
         "[r.ARCH_REGISTRY.get(n) for n in ('VSRM', 'Bicubic', 'DCA', 'GuidedDeformableAttention')]; "
         "[r.LOSS_REGISTRY.get(n) for n in ('FrequencyCharbonnierLoss', 'FocalFrequencyLoss', 'FourierSpaceLoss', "
-        "'WaveletHighFrequencyLoss')]; r.MODEL_REGISTRY.get('RecurrentVSRModel'); "
-        "r.DATASET_REGISTRY.get('VideoClipDataset')"
+        "'WaveletHighFrequencyLoss')]; "
+        "[r.METRIC_REGISTRY.get(n) for n in ('calculate_lpips', 'calculate_warping_error')]; "
+        "r.MODEL_REGISTRY.get('RecurrentVSRModel'); r.DATASET_REGISTRY.get('VideoClipDataset')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -2,9 +2,17 @@
 
 import csv
 
+import cv2
+import numpy as np
 import pytest
+import torch
+from basicsr.utils import tensor2img
 
 from vsrm_arch import cli
+from vsrm_arch.archs import Bicubic
+from vsrm_arch.cli import evaluate
+from vsrm_arch.inference import super_resolve
+from vsrm_arch.metrics import calculate_lpips, calculate_warping_error
 
 
 @pytest.mark.slow
@@ -33,6 +41,43 @@ def test_the_whole_command(two_tests, capfd):
 
 
 @pytest.mark.slow
+def test_other_metrics_for_one_run(two_tests, capfd, random_trunk, monkeypatch):
+    """LPIPS and the warping error beside what the files ask for, of bicubic enlargement as well."""
+    random_trunk("alexnet")
+    metrics = [
+        "val:metrics:lpips={type: calculate_lpips, crop_border: 0}",
+        "val:metrics:calm={type: calculate_warping_error, crop_border: 0}",
+    ]
+    assert cli.main(["evaluate", "-opt", "bic.yml", "tiny.yml", "--csv", "a.csv", "--force_yml", *metrics]) == 0
+    out, err = capfd.readouterr()
+    title = [cell.strip() for cell in out.splitlines()[0].split("|")[1:-1]]
+    assert title == ["Clips: psnr / lpips / calm", "bicubic", "bic", "tiny"]
+    assert "pretrained" not in err
+    with (two_tests / "a.csv").open() as file:
+        rows = {(row["network"], row["clip"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
+    truth = [cv2.imread(f"gt/clip/{i}.png") for i in range(2)]
+    clip = torch.stack([torch.from_numpy(cv2.imread(f"lq/clip/{i}.png")).permute(2, 0, 1) / 255 for i in range(2)])
+    enlarged = [tensor2img(frame, rgb2bgr=False) for frame in super_resolve(Bicubic(4), clip[None], scale=4)[0]]
+    expected = {
+        "lpips": np.mean([calculate_lpips(ours, gt, 0) for ours, gt in zip(enlarged, truth, strict=True)]),
+        "calm": np.mean(calculate_warping_error(enlarged, truth, 0)),
+    }
+    for metric, value in expected.items():
+        for network in ("bicubic", "bic"):
+            assert rows[network, "clip", metric] == pytest.approx(value, rel=1e-3)
+        assert rows["tiny", "clip", metric] != pytest.approx(value, rel=1e-3)
+
+    # What an earlier test has measured serves again, what it has not is measured.
+    tested = []
+    monkeypatch.setattr(evaluate, "run_test", lambda test, assignments: tested.append(test.path))
+    assert cli.main(["evaluate", "-opt", "bic.yml", "--reuse", "--force_yml", *metrics]) == 0
+    assert tested == []
+    more = "val:metrics:ssim={type: calculate_ssim, crop_border: 0}"
+    assert cli.main(["evaluate", "-opt", "bic.yml", "--reuse", "--force_yml", *metrics, more]) == 1
+    assert tested == ["bic.yml"]
+
+
+@pytest.mark.slow
 def test_a_test_without_figures(two_tests, capfd):
     """The others' figures are not lost."""
     other = (two_tests / "bic.yml").read_text(encoding="utf-8").replace("name: bic", "name: blind")
@@ -52,6 +97,16 @@ def test_a_test_without_figures(two_tests, capfd):
         (["-opt", "bic.yml", "--markdown", "gt"], "--markdown gt: is a folder"),
         (["-opt", "bic.yml", "bic.yml"], "bic.yml: has the name bic of bic.yml, so that"),
         (["-opt", "bic.yml", "--force_yml", "val:flip=true"], "val"),
+        (
+            [
+                "-opt",
+                "bic.yml",
+                "--force_yml",
+                "val:center_frame_only=true",
+                "val:metrics:calm={type: calculate_warping_error, crop_border: 0}",
+            ],
+            "bic.yml with --force_yml: val: metrics.calm compares neighbouring frames, and center_frame_only keeps one",
+        ),
     ],
 )
 def test_errors_are_one_line(two_tests, capsys, arguments, message):

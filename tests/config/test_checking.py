@@ -237,6 +237,18 @@ class TestCheck:
         options["val"]["metrics"] = {"mine": {key: value for key, value in metric.items() if value is not ...}}
         assert f"a.yml: val.metrics.mine{message}" in message_of(options)
 
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"type": "calculate_lpips", "net": "vgg16"}, ".net: expected one of alex, vgg, squeeze, got 'vgg16'"),
+            ({"type": "calculate_lpips", "better": "higher"}, ".better: expected lower, got 'higher'"),
+            ({"type": "calculate_warping_error", "crop": 0}, ": unknown key 'crop'; did you mean 'crop_border'?"),
+        ],
+    )
+    def test_refuses_faults_in_our_metrics(self, options, values, message):
+        options["val"]["metrics"] = {"mine": {"crop_border": 0} | values}
+        assert f"a.yml: val.metrics.mine{message}" in message_of(options)
+
     def test_metrics_are_handed_what_the_file_gives(self, options):
         options["val"]["metrics"] = {
             "niqe": {"type": "calculate_niqe", "crop_border": 0, "convert_to": "gray", "better": "lower"}

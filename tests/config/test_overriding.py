@@ -29,6 +29,8 @@ class TestOverride:
             ("logger:print_freq=1", ("logger", "print_freq"), 1),
             ("path:pretrain_network_g=x.pth", ("path", "pretrain_network_g"), "x.pth"),
             ("val:metrics:psnr:test_y_channel=true", ("val", "metrics", "psnr", "test_y_channel"), True),
+            # A metric bears any name.
+            ("val:metrics:mine={type: dummy_metric}", ("val", "metrics", "mine"), {"type": "dummy_metric"}),
         ],
     )
     def test_sets(self, options, assignment, path, value):
@@ -56,6 +58,7 @@ class TestOverride:
             ("datasets:test:gt_size=32", "unknown key 'test' in datasets; known: train, val"),
             ("network_g:dims=2", "unknown key 'dims' in network_g; did you mean 'dim'?"),
             ("val:metrics:psnr:crop=4", "unknown key 'crop' in val:metrics:psnr; did you mean 'crop_border'?"),
+            ("val:metrics:psrn:crop_border=4", "unknown key 'psrn' in val:metrics; did you mean 'psnr'?"),
             ("name:x=5", "name is 'trial', not a section"),
             ("train", "expected section:key=value"),
             ("=5", "expected section:key=value"),

@@ -148,6 +148,7 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(run, tmp_path
     options = tiny.file_options()
     options["network_g"] |= {"with_flow": True}
     options["train"] |= {"grad_clip": 0.05}
+    options["val"]["metrics"]["calm"] = {"type": "calculate_warping_error", "crop_border": 0}
     options["datasets"]["train"] |= {"num_clips": 8, "batch_size_per_gpu": 4}
     statuses, texts = run(tmp_path / "one", options=options)
     assert statuses == [0], texts
@@ -167,8 +168,8 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(run, tmp_path
     assert len(state["random_states"]) == 2
     # Three clips for two ranks: each has been validated once, by the same averaged weights.
     metrics = [(tmp_path / n / "experiments/tiny/visualization/val/metrics.json").read_text() for n in ("one", "two")]
-    values = [[float(v) for v in re.findall(r'"psnr": ([\d.]+)', text)] for text in metrics]
-    assert len(values[0]) == 6
+    values = [[float(v) for v in re.findall(r'"(?:psnr|calm)": ([\d.]+)', text)] for text in metrics]
+    assert len(values[0]) == 12
     assert values[1] == pytest.approx(values[0], rel=1e-4)
 
 

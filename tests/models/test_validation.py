@@ -2,6 +2,8 @@ import json
 import logging
 import math
 import re
+import sys
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -14,8 +16,10 @@ from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
 from torch.utils.data import DataLoader
 
+from vsrm_arch.archs import Bicubic
 from vsrm_arch.errors import UserError
 from vsrm_arch.inference import super_resolve
+from vsrm_arch.metrics import calculate_lpips, calculate_warping_error
 from vsrm_arch.models import load_resume_state
 from vsrm_arch.models.requirements import size_requirements
 from vsrm_arch.models.results import read_best
@@ -165,6 +169,100 @@ class TestScores:
         assert read_metrics(model)["mean"]["psnr"] == "inf"
         assert math.isinf(model.best_metric_results["val"]["psnr"]["val"])
         assert math.isinf(read_best(model._validation.folder / "val/metrics.json")["psnr"]["val"])
+
+
+class TestClipMetrics:
+    """They are handed whole clips, and give a value for each pair of neighbouring frames."""
+
+    METRICS: ClassVar = {"calm": {"type": "calculate_warping_error", "crop_border": 1}, **PSNR}
+
+    def by_hand(self, network, item):
+        with torch.no_grad():
+            output = network(item["lq"].unsqueeze(0))[0]
+        return calculate_warping_error(*([tensor2img(frame) for frame in frames] for frames in (output, item["gt"])), 1)
+
+    def test_beside_others(self, build, log):
+        model = build(is_train=False, val={"metrics": self.METRICS, "compare_bicubic": True})
+        data = loader()
+        model.validation(data, "tiny", None)
+        metrics = read_metrics(model)
+        for item in (data.dataset[i] for i in range(3)):
+            clip = metrics["clips"][item["folder"]]
+            assert clip["calm"] == pytest.approx(np.mean(self.by_hand(model.net_g, item)))
+            assert clip["bicubic_calm"] == pytest.approx(np.mean(self.by_hand(Bicubic(2), item)))
+            assert clip["psnr"] == pytest.approx(psnr_of(model.net_g, item))
+            assert clip["frames"] == 3
+        # In the order of the option file.
+        assert list(metrics["mean"]) == ["calm", "psnr", "bicubic_calm", "bicubic_psnr"]
+        assert metrics["mean"]["calm"] == pytest.approx(np.mean([clip["calm"] for clip in metrics["clips"].values()]))
+        assert log[-1].index("# calm: ") < log[-1].index("# psnr: ")
+
+    def test_items_of_one_folder(self, build, monkeypatch):
+        """Neighbours are those of an item; the folder's value is the mean over the pairs of all of them."""
+        item = tiny.TinyClips.__getitem__
+        monkeypatch.setattr(tiny.TinyClips, "__getitem__", lambda self, i: item(self, i) | {"folder": "a"})
+        model = build(is_train=False, val={"metrics": self.METRICS})
+        data = loader()
+        model.validation(data, "tiny", None)
+        pairs = [value for i in range(3) for value in self.by_hand(model.net_g, data.dataset[i])]
+        assert len(pairs) == 6
+        assert read_metrics(model)["clips"]["a"]["calm"] == pytest.approx(np.mean(pairs))
+        assert read_metrics(model)["clips"]["a"]["frames"] == 9
+
+    def test_lower_is_better_unasked(self, build):
+        model = build(val={"metrics": self.METRICS})
+        seen = []
+        for iteration in (1, 2, 3):
+            train(model, iteration, iteration)
+            model.validation(loader(), iteration, None)
+            seen.append(read_metrics(model)["mean"]["calm"])
+        best = model.best_metric_results["val"]
+        assert best["calm"]["val"] == min(seen)
+        assert (best["calm"]["better"], best["psnr"]["better"]) == ("lower", "higher")
+
+    def test_center_frames_are_refused_at_once(self, build):
+        message = (
+            "val: metrics.calm compares neighbouring frames, and center_frame_only keeps one of each clip; leave one "
+            "of the two out"
+        )
+        with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+            build(is_train=False, val={"metrics": self.METRICS, "center_frame_only": True})
+
+    @pytest.mark.parametrize(
+        "opt", [{"gt": "center"}, {"num_frame": 1}], ids=["truth of one frame", "clip of one frame"]
+    )
+    def test_single_frames_are_refused(self, build, opt):
+        model = build(is_train=False, val={"metrics": self.METRICS})
+        message = (
+            "datasets: val, clip 100: one frame of it is compared with the ground truth, and val.metrics.calm compares "
+            "neighbouring ones; leave that metric out, or the clip"
+        )
+        with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+            model.validation(loader(**opt), "tiny", None)
+
+    def test_without_ground_truth_single_frames_are_welcome(self, build):
+        model = build(is_train=False, val={"metrics": self.METRICS})
+        model.validation(loader(gt="none", num_frame=1), "tiny", None, save_img=True)
+
+
+class TestLpips:
+    METRICS: ClassVar = {"lpips": {"type": "calculate_lpips", "crop_border": 0}}
+
+    def test_values(self, build, random_trunk):
+        random_trunk("alexnet")
+        model = build(is_train=False, val={"metrics": self.METRICS})
+        data = loader(num_clips=1, size=16)
+        model.validation(data, "tiny", None)
+        item = data.dataset[0]
+        with torch.no_grad():
+            output = model.net_g(item["lq"].unsqueeze(0))[0]
+        values = [calculate_lpips(tensor2img(a), tensor2img(b), 0) for a, b in zip(output, item["gt"], strict=True)]
+        assert read_metrics(model)["mean"]["lpips"] == pytest.approx(np.mean(values))
+
+    def test_what_is_missing_is_told_before_anything_has_run(self, build, random_trunk, monkeypatch):
+        monkeypatch.setitem(sys.modules, "lpips", None)
+        with pytest.raises(UserError, match="calculate_lpips needs the package lpips"):
+            build(val={"metrics": self.METRICS})
 
 
 class TestBest:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from vsrm_arch.cli.measuring import check_files
-from vsrm_arch.cli.testing import add_tests, read_tests, run_test
+from vsrm_arch.cli.testing import TestFile, add_tests, read_tests, run_test
 from vsrm_arch.errors import UserError
 
 __all__ = ["add_arguments", "run"]
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     scores = []
     for test in read_tests(args.opt, args.force_yml):
         files = [test.folder(dataset) / "metrics.json" for dataset in test.datasets]
-        if not (args.reuse and all(file.is_file() for file in files)) and not run_test(test, args.force_yml):
+        known = args.reuse and _are_known(test, files)
+        if not known and not run_test(test, args.force_yml):
             failed.append(test.path)
         elif not all(file.is_file() for file in files):
             sys.stderr.write(f"{test.path}: its test gives no figures: it needs a ground truth and val: metrics\n")
@@ -77,3 +78,11 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         sys.stderr.write(f"failed, so missing above: {', '.join(failed)}\n")
     return int(bool(failed))
+
+
+def _are_known(test: TestFile, files: list[Path]) -> bool:
+    """Whether an earlier test of this name has measured all of its metrics."""
+    from vsrm_arch.evaluation import read_scores
+
+    metrics = set((test.options.get("val") or {}).get("metrics") or {})
+    return all(file.is_file() and metrics <= {score.metric for score in read_scores(test.name, file)} for file in files)

@@ -45,7 +45,7 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-opt", nargs="+", default=[], metavar="FILE", help="option files of tests (YAML)")
     text = "set options in place of those of every file, as basicsr test does"
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="A:B=VALUE", help=text)
-    text = "take the results of an earlier test of the same name where there are any; other weights are not noticed"
+    text = "take the results of an earlier test of the same name, if they hold all; other weights are not noticed"
     parser.add_argument("--reuse", action="store_true", help=text)
 
 

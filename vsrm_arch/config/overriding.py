@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vsrm_arch.config.messages import OptionError, did_you_mean
-from vsrm_arch.config.sections import valid_keys
+from vsrm_arch.config.sections import registry_of, valid_keys
 from vsrm_arch.config.yaml_file import parse_value
 
 __all__ = ["override"]
@@ -18,7 +18,7 @@ def override(options: Mapping[str, Any], *assignments: str) -> dict[str, Any]:
     Args:
         options: The option file; it is not modified.
         *assignments: Each ``section:key=value``, the value as it would stand in the file. A key that the file does not
-            have is added only where a typed structure knows it.
+            have is added only where a typed structure knows it, or if it is a whole metric, which bears any name.
 
     Returns:
         The options with the new values.
@@ -43,8 +43,10 @@ def _assign(options: dict[str, Any], assignment: str) -> None:
         raise OptionError(f"{where}: the value is missing; write null for none")
     section = options
     for depth, key in enumerate(path):
-        _check_key(options, section, path[:depth], key, where)
-        if depth == len(path) - 1:
+        last = depth == len(path) - 1
+        if not (last and registry_of(path) == "metric"):
+            _check_key(options, section, path[:depth], key, where)
+        if last:
             section[key] = parse_value(text.strip(), where)
             return
         if section.get(key) is None:

@@ -67,19 +67,20 @@ def metric_options(metric: Callable[..., object]) -> type:
         metric: The registered function; BasicSR hands it the two images, ``img`` and ``img2``.
 
     Returns:
-        The dataclass of its other arguments, and of the keys ``type`` and ``better``.
+        The dataclass of its other arguments, and of the keys ``type`` and ``better``. The latter is for the model; a
+        function that has such an argument says with it which values may stand there.
     """
     hints = _METRIC_ARGUMENTS | annotations(metric)
-    fields: list[Any] = [
-        ("type", str, option("a registered metric")),
-        ("better", Literal["higher", "lower"], option("which values are good", "higher")),
-    ]
+    fields: dict[str, Any] = {
+        "type": (str, option("a registered metric")),
+        "better": (Literal["higher", "lower"], option("which values are good", "higher")),
+    }
     for parameter in inspect.signature(metric).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD or parameter.name in ("img", "img2"):
             continue
         default = dataclasses.MISSING if parameter.default is parameter.empty else parameter.default
-        fields.append((parameter.name, hints.get(parameter.name, Any), option(parameter.name, default)))
-    return dataclasses.make_dataclass("MetricOptions", fields, kw_only=True)
+        fields[parameter.name] = (hints.get(parameter.name, Any), option(parameter.name, default))
+    return dataclasses.make_dataclass("MetricOptions", [(name, *field) for name, field in fields.items()], kw_only=True)
 
 
 def structure(options: Mapping[str, Any], path: Path) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vsrm_arch.config import option
+from vsrm_arch.metrics.traits import takes_clips
 
 __all__ = [
     "DistOptions",
@@ -143,6 +144,12 @@ class ValOptions:
 
     def __post_init__(self) -> None:
         _check(self.val_freq >= 1, f"val_freq is {self.val_freq}; it must be at least 1")
+        for name, metric in (self.metrics or {}).items():
+            _check(
+                not (self.center_frame_only and takes_clips(metric)),
+                f"metrics.{name} compares neighbouring frames, and center_frame_only keeps one of each clip; leave one "
+                "of the two out",
+            )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vsrm_arch.metrics import traits
 from vsrm_arch.models.saving import save
 from vsrm_arch.models.validation import ClipScores
 
@@ -57,7 +58,7 @@ class Results:
     def records(self, metrics: Mapping[str, Mapping[str, Any]], iteration: int) -> Best:
         """The means as records, to be compared with :func:`better`."""
         return {
-            metric: {"better": metrics[metric].get("better", "higher"), "val": value, "iter": iteration}
+            metric: {"better": traits.better(metrics[metric]), "val": value, "iter": iteration}
             for metric, value in self.mean.items()
         }
 
@@ -141,8 +142,7 @@ def _clip_means(scores: list[tuple[str, dict[str, list[float]]]]) -> dict[str, d
 def _frame_counts(scores: list[ClipScores]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for score in scores:
-        for frames in list(score.ours.values())[:1]:
-            counts[score.clip] = counts.get(score.clip, 0) + len(frames)
+        counts[score.clip] = counts.get(score.clip, 0) + score.frames
     return counts
 
 

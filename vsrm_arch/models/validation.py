@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from vsrm_arch.errors import UserError
+from vsrm_arch.metrics.traits import prepare, takes_clips
 from vsrm_arch.models.comparison import comparison
 from vsrm_arch.models.options import ValOptions
 
@@ -37,12 +38,14 @@ class ClipScores:
     Attributes:
         index: The item's place in the set.
         clip: The folder that it belongs to; a set may hold several items of one folder.
-        ours: Metric → a value for each frame.
+        frames: How many of its frames count.
+        ours: Metric → a value for each frame, or for each pair of neighbouring frames.
         bicubic: The same for bicubic enlargement, where asked for.
     """
 
     index: int
     clip: str
+    frames: int
     ours: dict[str, list[float]] = field(default_factory=dict)
     bicubic: dict[str, list[float]] = field(default_factory=dict)
 
@@ -51,6 +54,8 @@ class ClipScores:
 class Validation:
     """A way of validating, the same for every set and at every iteration.
 
+    What the metrics need is loaded when it is built.
+
     Attributes:
         options: ``val``.
         scale: Enlargement.
@@ -58,6 +63,9 @@ class Validation:
         enlarge_bicubic: Bicubic enlargement likewise.
         folder: Where pictures go: ``<folder>/<set>/<clip>/``.
         group: The processes that share the work; None for the default group.
+
+    Raises:
+        UserError: If something that a metric needs is missing.
     """
 
     options: ValOptions
@@ -68,6 +76,10 @@ class Validation:
     group: ProcessGroup | None = None
     # Set → item → scores.
     _bicubic: WeakKeyDictionary[Any, dict[int, dict[str, list[float]]]] = field(default_factory=WeakKeyDictionary)
+
+    def __post_init__(self) -> None:
+        for metric in (self.options.metrics or {}).values():
+            prepare(metric)
 
     def run(self, dataset: Dataset[Any], suffix: str, save_img: bool) -> list[ClipScores]:
         """Validates one set; in a distributed run each rank takes every n-th item, and rank 0 gets all scores.
@@ -116,6 +128,8 @@ class Validation:
                 "(T, 3, h, w)"
             )
         center = self.options.center_frame_only or (gt is not None and gt.ndim == 3)
+        if gt is not None and (center or len(lq) == 1):
+            self._refuse_clip_metrics(name, clip)
         output = self._frames(self.enlarge(lq.unsqueeze(0))[0], center)
         truth = None if gt is None else self._frames(gt if gt.ndim == 4 else gt.unsqueeze(0), center)
         if truth is not None and truth.shape != output.shape:
@@ -128,7 +142,7 @@ class Validation:
         if save_img:
             for i, image in enumerate(images):
                 _save(image, self._folder(name, clip) / f"{self._image_name(name, item, i, center)}_{suffix}.png")
-        scores = ClipScores(index, clip)
+        scores = ClipScores(index, clip, len(images))
         if truths is not None:
             scores.ours = self._score(images, truths)
             if self.options.compare_bicubic:
@@ -136,6 +150,14 @@ class Validation:
         if self.options.save_comparison:
             self._save_comparison(self._folder(name, clip) / f"comparison_{suffix}.png", lq, images, truths, center)
         return scores
+
+    def _refuse_clip_metrics(self, name: str, clip: str) -> None:
+        for key, metric in (self.options.metrics or {}).items():
+            if takes_clips(metric):
+                raise UserError(
+                    f"datasets: {name}, clip {clip}: one frame of it is compared with the ground truth, and "
+                    f"val.metrics.{key} compares neighbouring ones; leave that metric out, or the clip"
+                )
 
     def _frames(self, clip: Tensor, center: bool) -> Tensor:
         return clip[len(clip) // 2].unsqueeze(0) if center else clip
@@ -158,6 +180,9 @@ class Validation:
         scores: dict[str, list[float]] = {}
         for name, metric in (self.options.metrics or {}).items():
             arguments = {key: value for key, value in metric.items() if key != "better"}
+            if takes_clips(metric):
+                scores[name] = calculate_metric({"img": images, "img2": truths}, arguments)
+                continue
             pairs = zip(images, truths, strict=True)
             scores[name] = [float(calculate_metric({"img": ours, "img2": truth}, arguments)) for ours, truth in pairs]
         return scores
