@@ -237,7 +237,14 @@ class TestAblations:
 
     def test_all_of_them_ship(self):
         files = {Path(file).name for file in FILES if Path(file).parent.name == "ablation"}
-        assert files == {f"train_{name}.yml" for name in ("ours", *self.ROWS)}
+        assert files == {f"{phase}_{name}.yml" for phase in ("train", "test") for name in ("ours", *self.ROWS)}
+
+    @pytest.mark.parametrize("name", ["ours", *ROWS])
+    def test_its_test_is_of_the_network_that_it_trains(self, name):
+        train, test = (config.load_yaml(f"options/ablation/{phase}_{name}.yml") for phase in ("train", "test"))
+        networks = [{**options["network_g"], "spynet_path": None, "checkpoint": False} for options in (train, test)]
+        assert networks[0] == networks[1]
+        assert test["path"]["pretrain_network_g"] == f"experiments/{train['name']}/models/net_g_latest.pth"
 
     @pytest.mark.parametrize("name", ROWS)
     def test_a_row_differs_in_one_thing(self, name):

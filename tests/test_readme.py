@@ -42,6 +42,7 @@ NOT_RUN = {
     "basicsr test -opt options/test_": "needs a download and a full training",
     "basicsr evaluate -opt options/test_": "needs downloads and full trainings",
     "basicsr bench -opt options/test_": "the full networks: needs a GPU",
+    "basicsr complexity -opt options/test_": "the full networks: needs a GPU",
     "basicsr bench -opt options/train_": "the full networks: needs a GPU",
     "basicsr bench ops --op selective_scan --dtype bf16 float32 --backend triton": "needs a GPU and mamba-ssm",
     "torchrun --nproc_per_node=8": "needs eight GPUs",

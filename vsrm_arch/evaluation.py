@@ -11,11 +11,13 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.files import write_text
 from vsrm_arch.tables import markdown_table
 
-__all__ = ["MEAN", "Score", "read_scores", "score_tables", "write_scores"]
+__all__ = ["BICUBIC", "MEAN", "Score", "read_scores", "score_tables", "write_scores"]
 
 # The clip that stands for the mean over all.
 MEAN = "mean"
-_BICUBIC = "bicubic_"
+# The network that stands for bicubic enlargement, and what its figures begin with in a results file.
+BICUBIC = "bicubic"
+_PREFIX = f"{BICUBIC}_"
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def read_scores(network: str, path: Path) -> list[Score]:
         for clip, values in [*content["clips"].items(), (MEAN, content["mean"])]:
             for name, value in values.items():
                 if name != "frames":
-                    by = "bicubic" if name.startswith(_BICUBIC) else network
-                    metric = name.removeprefix(_BICUBIC)
+                    by = BICUBIC if name.startswith(_PREFIX) else network
+                    metric = name.removeprefix(_PREFIX)
                     scores.append(Score(by, content["dataset"], clip, metric, float(value)))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the test again") from error
@@ -77,7 +79,7 @@ def score_tables(scores: Iterable[Score]) -> str:
         of_set = [score for score in scores if score.dataset == dataset]
         networks, metrics = (list(dict.fromkeys(getattr(s, key) for s in of_set)) for key in ("network", "metric"))
         # Bicubic enlargement is what the others are compared with.
-        networks.sort(key=lambda network: network != "bicubic")
+        networks.sort(key=lambda network: network != BICUBIC)
         clips = sorted(dict.fromkeys(score.clip for score in of_set), key=lambda clip: clip == MEAN)
         values = {(score.network, score.clip, score.metric): score.value for score in of_set}
 

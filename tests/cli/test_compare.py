@@ -4,6 +4,7 @@ import shutil
 
 import cv2
 import pytest
+import torch
 
 from vsrm_arch import cli
 
@@ -19,13 +20,16 @@ def test_the_whole_command(two_tests, capfd):
     assert out.endswith(",8,6\n")
     assert cv2.imread("compare.png").std() > 10
 
-    # Without weights, the first test's pictures serve again; what is drawn once is drawn again.
-    (two_tests / "net.pth").unlink()
+    # The pictures serve again; what is drawn once is drawn again.
     region = out.strip().rpartition(" ")[2]
     again = ["--region", region, "--reuse", "-o", "again.png"]
     assert cli.main(["compare", "-opt", "bic.yml", "tiny.yml", *again]) == 0
     assert (cv2.imread("again.png") == cv2.imread("compare.png")).all()
-    assert cli.main(["compare", "-opt", "bic.yml", "tiny.yml"]) == 1
+    assert "Testing" not in capfd.readouterr().err
+    # One of them is gone: that test runs again, and fails now.
+    (two_tests / "results/tiny/visualization/Clips/clip/00000001_tiny.png").unlink()
+    torch.save({"params": {}}, "net.pth")
+    assert cli.main(["compare", "-opt", "bic.yml", "tiny.yml", "--reuse"]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == "error: tiny.yml: its test has failed, see above"
 
     # Another program's pictures, and a row over time.
@@ -33,15 +37,21 @@ def test_the_whole_command(two_tests, capfd):
     other = ["compare", "-opt", "bic.yml", "--reuse", "--method", "exact=other", "--row", "31", "-o", "row.pdf"]
     assert cli.main(other) == 0
     assert capfd.readouterr().out == "row.pdf: clip, frame 1, row 31\n"
-    for arguments, message in (
-        (["--row", "32"], "--row 32: the frames have rows 0 to 31"),
-        (["--frame", "2"], "GT has no frame 2"),
-        (["--region", "20,0,13,1"], "--region 20,0,13,1: reaches beyond the frame, which is 32 wide and 32 high"),
-        (["--method", "small=lq/clip"], "small and GT have frames of 8x8 and 32x32; they must be of one size"),
-        (["--method", "few=results"], "few: 0 pictures in results, but 2 frames in the clip; test again"),
-    ):
-        assert cli.main(["compare", "-opt", "bic.yml", "--reuse", *arguments]) == 1
-        assert capfd.readouterr().err.splitlines()[-1] == f"error: {message}"
+
+
+@pytest.mark.slow
+def test_without_a_truth_and_of_the_centre_frame_alone(two_tests, capfd):
+    settings = ["datasets:test:dataroot_gt=null", "val:compare_bicubic=false"]
+    assert cli.main(["compare", "-opt", "tiny.yml", "--size", "6x8", "--force_yml", *settings]) == 0
+    assert capfd.readouterr().out.startswith("compare.png: clip, frame 1, region ")
+    settings = ["val:center_frame_only=true", "name=centre"]
+    assert cli.main(["compare", "-opt", "bic.yml", "--force_yml", *settings]) == 0
+    row = ["--reuse", "--row", "3"]
+    assert cli.main(["compare", "-opt", "bic.yml", *row, "--force_yml", *settings]) == 1
+    message = (
+        "error: centre has one frame of the clip alone, which shows nothing over time; choose a longer clip, or set"
+    )
+    assert capfd.readouterr().err.splitlines()[-1].startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,20 @@ def test_the_whole_command(two_tests, capfd):
         (["-opt", "bic.yml", "--region", "1,2,3,0"], "--region 1,2,3,0: expected left, top, width and height"),
         (["-opt", "bic.yml", "--method", "lq"], "--method lq: expected NAME=FOLDER"),
         (["-opt", "bic.yml", "--method", "a=no"], "--method a=no: there is no folder no"),
+        (["-opt", "bic.yml", "--method", "bic=gt/clip"], "--method bic=gt/clip: something else is called bic"),
+        (["-opt", "bic.yml", "--method", "GT=gt/clip"], "--method GT=gt/clip: something else is called GT"),
+        (["-opt", "bic.yml", "--method", "a=gt"], "a: 0 pictures in gt, where 2 frames should be"),
+        (["-opt", "bic.yml", "--force_yml", "name=GT"], "bic.yml: the name GT stands for something else here"),
+        (
+            ["-opt", "bic.yml", "--dataset", "V"],
+            "bic.yml: has no data set V, but Clips; choose one that all",
+        ),
+        (["-opt", "bic.yml", "--row", "32"], "--row 32: the frames have rows 0 to 31"),
+        (["-opt", "bic.yml", "--frame", "2"], "GT has no frame 2"),
+        (
+            ["-opt", "bic.yml", "--region", "20,0,13,1"],
+            "--region 20,0,13,1: reaches beyond the frame, which is 32 wide",
+        ),
     ],
 )
 def test_errors_are_one_line(capsys, arguments, message):

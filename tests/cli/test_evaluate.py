@@ -1,6 +1,7 @@
 """``evaluate``: the whole command on a CPU, and its errors."""
 
 import csv
+import os
 
 import cv2
 import numpy as np
@@ -31,8 +32,7 @@ def test_the_whole_command(two_tests, capfd):
         assert len(list(csv.DictReader(file))) == 6
 
     # The first test's results serve again; the second fails, and the table goes without it.
-    (two_tests / "results/tiny/visualization/Clips/metrics.json").unlink()
-    (two_tests / "net.pth").unlink()
+    torch.save({"params": {}}, "net.pth")
     assert cli.main(["evaluate", "-opt", "bic.yml", "tiny.yml", "--reuse"]) == 1
     out, err = capfd.readouterr()
     assert [cell.strip() for cell in out.splitlines()[0].split("|")[1:-1]] == ["Clips: psnr", "bic"]
@@ -67,21 +67,41 @@ def test_other_metrics_for_one_run(two_tests, capfd, random_trunk, monkeypatch):
             assert rows[network, "clip", metric] == pytest.approx(value, rel=1e-3)
         assert rows["tiny", "clip", metric] != pytest.approx(value, rel=1e-3)
 
-    # What an earlier test has measured serves again, what it has not is measured.
+    # What an earlier test has measured serves again; whatever changes its figures does not.
     tested = []
     monkeypatch.setattr(evaluate, "run_test", lambda test, assignments: tested.append(test.path))
-    assert cli.main(["evaluate", "-opt", "bic.yml", "--reuse", "--force_yml", *metrics]) == 0
+    again = ["evaluate", "-opt", "tiny.yml", "--reuse", "--force_yml", *metrics]
+    assert cli.main([*again, "val:save_img=true"]) == 0
     assert tested == []
-    more = "val:metrics:ssim={type: calculate_ssim, crop_border: 0}"
-    assert cli.main(["evaluate", "-opt", "bic.yml", "--reuse", "--force_yml", *metrics, more]) == 1
-    assert tested == ["bic.yml"]
+    for change in (
+        "val:metrics:ssim={type: calculate_ssim, crop_border: 0}",
+        "val:metrics:psnr:crop_border=1",
+        "val:flip_seq=true",
+        "val:compare_bicubic=false",
+        "datasets:test:max_frames=1",
+    ):
+        again[-1] = change
+        assert cli.main([*again[:-1], *metrics[:-1], change]) == 1
+        assert tested.pop() == "tiny.yml"
+    again = ["evaluate", "-opt", "tiny.yml", "--reuse", "--force_yml", *metrics]
+    path = two_tests / "results/tiny/visualization/Clips/metrics.json"
+    content = path.read_text()
+    path.write_text("{")
+    assert cli.main(again) == 1
+    assert tested.pop() == "tiny.yml"
+    path.write_text(content)
+    os.utime("net.pth", (1, 1))
+    assert cli.main(again) == 1
+    assert tested.pop() == "tiny.yml"
 
 
 @pytest.mark.slow
 def test_a_test_without_figures(two_tests, capfd):
     """The others' figures are not lost."""
     other = (two_tests / "bic.yml").read_text(encoding="utf-8").replace("name: bic", "name: blind")
-    (two_tests / "blind.yml").write_text(other.replace("dataroot_gt: gt", "dataroot_gt: null"), encoding="utf-8")
+    (two_tests / "blind.yml").write_text(
+        other.replace("dataroot_gt: gt", "dataroot_gt: null").replace("name: Clips", "name: Blind"), encoding="utf-8"
+    )
     assert cli.main(["evaluate", "-opt", "blind.yml", "bic.yml"]) == 1
     out, err = capfd.readouterr()
     assert [cell.strip() for cell in out.splitlines()[0].split("|")[1:-1]] == ["Clips: psnr", "bic"]
@@ -97,6 +117,12 @@ def test_a_test_without_figures(two_tests, capfd):
         (["-opt", "bic.yml", "--markdown", "gt"], "--markdown gt: is a folder"),
         (["-opt", "bic.yml", "bic.yml"], "bic.yml: has the name bic of bic.yml, so that"),
         (["-opt", "bic.yml", "--force_yml", "val:flip=true"], "val"),
+        (["-opt", "bic.yml", "--force_yml", "name=bicubic"], "the name bicubic stands for something else here"),
+        (
+            ["-opt", "tiny.yml", "y.yml"],
+            "tiny.yml and y.yml measure Clips differently (val.metrics, datasets.clips)",
+        ),
+        (["-opt", "bic.yml", "--force_yml", "path:pretrain_network_g=no.pth"], "path.pretrain_network_g: no such file"),
         (
             [
                 "-opt",
@@ -110,6 +136,8 @@ def test_a_test_without_figures(two_tests, capfd):
     ],
 )
 def test_errors_are_one_line(two_tests, capsys, arguments, message):
+    other = (two_tests / "tiny.yml").read_text().replace("crop_border: 0", "crop_border: 2").replace("tiny", "y")
+    (two_tests / "y.yml").write_text(other.replace("dataroot_gt: gt", "dataroot_gt: gt\n    clips: [clip]"))
     assert cli.main(["evaluate", *arguments]) == 1
     out, err = capsys.readouterr()
     assert out == ""

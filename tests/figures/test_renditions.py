@@ -24,17 +24,16 @@ class TestGiven:
         return SECTION | {"dataroot_gt": str(tmp_path / "gt")}
 
     def test_truth_and_bicubic(self, section):
-        clip, length, (truth, bicubic) = given(section, "b")
-        assert (clip, length, truth.name, bicubic.name) == ("b", 2, "GT", "bicubic")
-        for rendition in (truth, bicubic):
+        clip = given(section, "b")
+        assert (clip.clip, clip.length, clip.truth.name, clip.bicubic.name) == ("b", 2, "GT", "bicubic")
+        for rendition in (clip.truth, clip.bicubic):
             assert rendition.frame(1).dtype == np.uint8
             np.testing.assert_array_equal(rendition.frame(1), np.full((8, 8, 3), 21))
 
     def test_the_first_clip_without_a_truth(self, section):
-        clip, _, renditions = given(section | {"dataroot_gt": None, "dataroot_lq": section["dataroot_gt"]}, None)
-        assert clip == "a"
-        assert [rendition.name for rendition in renditions] == ["bicubic"]
-        assert renditions[0].frame(0).shape == (32, 32, 3)
+        clip = given(section | {"dataroot_gt": None, "dataroot_lq": section["dataroot_gt"]}, None)
+        assert (clip.clip, clip.truth) == ("a", None)
+        assert clip.bicubic.frame(0).shape == (32, 32, 3)
 
     def test_no_such_clip(self, section):
         with pytest.raises(UserError, match=r"--clip c: Clips has no such clip; known: a, b"):
@@ -43,17 +42,17 @@ class TestGiven:
 
 class TestEnlargedBy:
     def test_in_natural_order_without_what_is_not_a_frame(self, tmp_path):
-        for name, value in (("10_net", 3), ("9_net", 2), ("comparison_net", 9), ("9_other", 9)):
+        for name, value in (("10_[net", 3), ("9_[net", 2), ("comparison_[net", 9), ("9_other", 9)):
             picture(tmp_path / f"{name}.png", value)
         (tmp_path / "metrics_net.json").write_text("{}")
-        rendition = enlarged_by("net", tmp_path, 2, "_net")
+        rendition = enlarged_by("net", tmp_path, range(2), "_[net")
         assert [rendition.frame(i)[0, 0, 0] for i in range(2)] == [2, 3]
         with pytest.raises(UserError, match=r"^net has no frame 2$"):
             rendition.frame(2)
 
     def test_the_centre_frame_alone(self, tmp_path):
         picture(tmp_path / "a.png", 5)
-        rendition = enlarged_by("net", tmp_path, 7)
+        rendition = enlarged_by("net", tmp_path, [3])
         assert rendition.frame(3)[0, 0, 0] == 5
         with pytest.raises(UserError, match=r"^net has no frame 0; it is frame 3 alone$"):
             rendition.frame(0)
@@ -61,5 +60,5 @@ class TestEnlargedBy:
     def test_another_number(self, tmp_path):
         picture(tmp_path / "0.png", 5)
         picture(tmp_path / "1.png", 5)
-        with pytest.raises(UserError, match=r"^net: 2 pictures in .*, but 7 frames in the clip; test again$"):
-            enlarged_by("net", tmp_path, 7)
+        with pytest.raises(UserError, match=r"^net: 2 pictures in .*, where 7 frames should be$"):
+            enlarged_by("net", tmp_path, range(7))

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from vsrm_arch.errors import UserError
 from vsrm_arch.figures.renditions import Rendition
 from vsrm_arch.figures.temporal_profile import draw_profiles, temporal_profile
 
@@ -14,6 +15,11 @@ CLIP = Rendition("net", {i: lambda i=i: FRAMES[i] for i in reversed(range(5))})
 def test_a_row_of_each_frame_the_first_on_top():
     np.testing.assert_array_equal(temporal_profile(CLIP, 3, slice(None)), FRAMES[:, 3])
     np.testing.assert_array_equal(temporal_profile(CLIP, 7, slice(2, 5)), FRAMES[:, 7, 2:5])
+
+
+def test_one_frame_shows_nothing_over_time():
+    with pytest.raises(UserError, match=r"^net has one frame of the clip alone"):
+        temporal_profile(Rendition("net", {3: lambda: FRAMES[3]}), 0, slice(None))
 
 
 @pytest.mark.parametrize("methods", [1, 3])

@@ -461,6 +461,15 @@ def test_ground_truth_that_does_not_fit(build, monkeypatch, shape, message):
         build(is_train=False).validation(loader(), "tiny", None)
 
 
+def test_an_output_that_is_not_finite(build):
+    """It would become grey pixels and a score."""
+    model = build(is_train=False)
+    with torch.no_grad():
+        next(model.net_g.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match=r"val, clip .*: the network's output is not finite, first in frame 0; set"):
+        model.validation(loader(), "tiny", None)
+
+
 def test_single_images_are_refused(build, monkeypatch):
     monkeypatch.setattr(tiny.TinyClips, "__getitem__", lambda self, index: {"lq": torch.rand(3, 8, 8)})
     with pytest.raises(UserError, match=re.escape("val gives inputs of shape (3, 8, 8); RecurrentVSRModel validates")):

@@ -16,7 +16,8 @@ from vsrm_arch.errors import UserError
 __all__ = ["add_arguments", "run"]
 
 _EPILOG = """Columns bear the names of the tests (name in the option file). Where a test compares with bicubic
-enlargement (val: compare_bicubic: true), it has a column as well.
+enlargement (val: compare_bicubic: true), it has a column as well. Tests run in processes of their own, which know the
+networks, data sets and metrics of BasicSR and of this package.
 
 examples:
   basicsr evaluate -opt options/sample/test_VSRM_sample.yml --csv sample.csv
@@ -50,24 +51,28 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: If an argument, an option file or a results file is at fault.
     """
-    from vsrm_arch.evaluation import read_scores, score_tables, write_scores
+    from vsrm_arch.config.checking import check_files as check_named_files
+    from vsrm_arch.evaluation import BICUBIC, MEAN, read_scores, score_tables, write_scores
     from vsrm_arch.files import write_text
 
     if not args.opt:
         raise UserError("nothing to evaluate: name the option files of tests with -opt")
     check_files(args, "csv", "markdown")
+    tests = read_tests(args.opt, args.force_yml, reserved=[BICUBIC, MEAN])
+    known = [args.reuse and _are_known(test) for test in tests]
+    for test, reused in zip(tests, known, strict=True):
+        if not reused:
+            check_named_files(test.options, test.path)
     failed = []
     scores = []
-    for test in read_tests(args.opt, args.force_yml):
-        files = [test.folder(dataset) / "metrics.json" for dataset in test.datasets]
-        known = args.reuse and _are_known(test, files)
-        if not known and not run_test(test, args.force_yml):
+    for test, reused in zip(tests, known, strict=True):
+        if not reused and not run_test(test, args.force_yml):
             failed.append(test.path)
-        elif not all(file.is_file() for file in files):
+        elif not all(file.is_file() for file in _files(test)):
             sys.stderr.write(f"{test.path}: its test gives no figures: it needs a ground truth and val: metrics\n")
             failed.append(test.path)
         else:
-            scores += [score for file in files for score in read_scores(test.name, file)]
+            scores += [score for file in _files(test) for score in read_scores(test.name, file)]
     tables = score_tables(scores)
     if tables:
         sys.stdout.write(f"{tables}\n")
@@ -80,9 +85,18 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(failed))
 
 
-def _are_known(test: TestFile, files: list[Path]) -> bool:
-    """Whether an earlier test of this name has measured all of its metrics."""
+def _files(test: TestFile) -> list[Path]:
+    """The results files that a test writes, one for each data set."""
+    return [test.folder(dataset) / "metrics.json" for dataset in test.datasets]
+
+
+def _are_known(test: TestFile) -> bool:
+    """Whether an earlier test has measured all data sets in the same way."""
     from vsrm_arch.evaluation import read_scores
 
-    metrics = set((test.options.get("val") or {}).get("metrics") or {})
-    return all(file.is_file() and metrics <= {score.metric for score in read_scores(test.name, file)} for file in files)
+    try:
+        for file in _files(test):
+            read_scores(test.name, file)
+    except UserError:  # gone or damaged
+        return False
+    return all(test.is_known(dataset) for dataset in test.datasets)

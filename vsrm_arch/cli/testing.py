@@ -3,7 +3,7 @@
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,24 @@ class TestFile:
         return str(self.options["name"])
 
     @property
-    def datasets(self) -> list[dict[str, Any]]:
-        """The sections of its data sets."""
-        return list(self.options["datasets"].values())
+    def datasets(self) -> dict[str, dict[str, Any]]:
+        """Its data sets by their names."""
+        return {section["name"]: section for section in self.options["datasets"].values()}
 
-    def folder(self, dataset: dict[str, Any]) -> Path:
+    @property
+    def val(self) -> dict[str, Any]:
+        """Its section ``val``."""
+        return self.options.get("val") or {}
+
+    def folder(self, dataset: str) -> Path:
         """Where the test leaves its results on a data set."""
-        return Path("results", self.name, "visualization", dataset["name"])
+        return Path("results", self.name, "visualization", dataset)
+
+    def is_known(self, dataset: str) -> bool:
+        """Whether an earlier test, of the same options and weights, has left its results on a data set."""
+        from vsrm_arch.models.recipe import is_made_by
+
+        return is_made_by(self.folder(dataset), self.options, dataset)
 
 
 def add_tests(parser: argparse.ArgumentParser) -> None:
@@ -45,24 +56,30 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-opt", nargs="+", default=[], metavar="FILE", help="option files of tests (YAML)")
     text = "set options in place of those of every file, as basicsr test does"
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="A:B=VALUE", help=text)
-    text = "take the results of an earlier test of the same name, if they hold all; other weights are not noticed"
+    text = "take the results of an earlier test where options and weights are the same"
     parser.add_argument("--reuse", action="store_true", help=text)
 
 
-def read_tests(paths: Sequence[str], assignments: Sequence[str]) -> list[TestFile]:
+def read_tests(paths: Sequence[str], assignments: Sequence[str], reserved: Iterable[str] = ()) -> list[TestFile]:
     """Reads and checks the option files.
 
     Raises:
-        UserError: If one is at fault, or two have the same name.
+        UserError: If one is at fault, two have the same name, one has a reserved name, or two measure a data set of
+            one name differently.
     """
     from vsrm_arch.config import read_options
 
     tests: list[TestFile] = []
     for path in paths:
         test = TestFile(path, read_options(path, assignments, is_train=False))
-        same = [other.path for other in tests if other.name == test.name]
-        if same:
-            raise UserError(f"{path}: has the name {test.name} of {same[0]}, so that its results would replace those")
+        if test.name in reserved:
+            raise UserError(f"{path}: the name {test.name} stands for something else here; name the test otherwise")
+        for other in tests:
+            if other.name == test.name:
+                raise UserError(
+                    f"{path}: has the name {test.name} of {other.path}, so that its results would replace those"
+                )
+            _check_alike(other, test)
         tests.append(test)
     return tests
 
@@ -73,3 +90,19 @@ def run_test(test: TestFile, assignments: Sequence[str]) -> bool:
     command += ["--force_yml", *assignments] if assignments else []
     # A process of its own: BasicSR sets up logging and the device once a process.
     return subprocess.run(command, stdout=sys.stderr, check=False).returncode == 0
+
+
+def _check_alike(first: TestFile, second: TestFile) -> None:
+    """Figures under one heading must be of the same frames, measured in the same way."""
+    for dataset in first.datasets.keys() & second.datasets.keys():
+        differing = [
+            f"val.{key}" for key in ("metrics", "center_frame_only") if first.val.get(key) != second.val.get(key)
+        ]
+        sections = [test.datasets[dataset] for test in (first, second)]
+        keys = dict.fromkeys([*sections[0], *sections[1]])
+        differing += [f"datasets.{key}" for key in keys if sections[0].get(key) != sections[1].get(key)]
+        if differing:
+            raise UserError(
+                f"{first.path} and {second.path} measure {dataset} differently ({', '.join(differing)}); make them "
+                "alike, or give the data set another name in one of them"
+            )

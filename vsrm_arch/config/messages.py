@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 from vsrm_arch.errors import UserError
+from vsrm_arch.wording import some
 
 __all__ = ["OptionError", "below", "did_you_mean"]
 
@@ -26,4 +27,4 @@ def did_you_mean(name: object, valid: Iterable[str]) -> str:
     if not near:
         lowered = {known.lower(): known for known in names}
         near = [lowered[match] for match in difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)]
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    return f"did you mean '{near[0]}'?" if near else f"known: {some(names, shown=20)}"

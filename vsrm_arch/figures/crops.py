@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from basicsr.metrics import calculate_psnr
+from numpy.typing import NDArray
 
 from vsrm_arch.figures.renditions import Image
 from vsrm_arch.plotting import save_plot
@@ -37,22 +38,27 @@ def most_different(images: Sequence[Image], truth: Image | None, height: int, wi
     """The region of a size in which the methods' mean squared errors lie farthest apart.
 
     Args:
-        images: The methods' frames, ``(H, W, 3)``.
-        truth: The true frame; None takes the methods' mean in its place.
+        images: The methods' frames, ``(H, W, 3)``, at least two.
+        truth: The true frame; None: the region in which the methods themselves vary most.
         height: Of the region; at most H.
         width: Of the region; at most W.
     """
     frames = [image.astype(np.float64) for image in images]
-    reference = np.mean(frames, axis=0) if truth is None else truth.astype(np.float64)
-    means = []
-    for frame in frames:
-        # Sums over rectangles from the upper left corner: those over any other are four of them.
-        sums = cv2.integral(np.square(frame - reference).mean(2))
-        below, above = sums[height:], sums[:-height]
-        means.append(below[:, width:] - below[:, :-width] - above[:, width:] + above[:, :-width])
-    spread = np.max(means, axis=0) - np.min(means, axis=0)
+    if truth is None:
+        spread = _sums(np.var(frames, axis=0), height, width)
+    else:
+        errors = [_sums(np.square(frame - truth), height, width) for frame in frames]
+        spread = np.max(errors, axis=0) - np.min(errors, axis=0)
     y, x = np.unravel_index(spread.argmax(), spread.shape)
     return Region(int(x), int(y), width, height)
+
+
+def _sums(values: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """The sum of ``(H, W, 3)`` over each rectangle of a size, by its upper left corner."""
+    # Sums over rectangles from the image's corner: those over any other are four of them.
+    sums: NDArray[np.float64] = cv2.integral(values.sum(2))
+    below, above = sums[height:], sums[:-height]
+    return below[:, width:] - below[:, :-width] - above[:, width:] + above[:, :-width]
 
 
 def region_psnr(image: Image, truth: Image, region: Region, y_channel: bool) -> float:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from basicsr.archs import build_network
 from basicsr.data import build_dataset
-from basicsr.utils import tensor2img
+from basicsr.utils import img2tensor, tensor2img
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,9 +20,11 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.inference import super_resolve
 from vsrm_arch.wording import counted
 
-__all__ = ["Image", "Rendition", "enlarged_by", "given"]
+__all__ = ["RESERVED", "Given", "Image", "Rendition", "enlarged_by", "given"]
 
 Image = NDArray[np.uint8]
+# What a data set gives has these names; no method may.
+RESERVED = ("GT", "bicubic")
 # A picture of several methods beside the frames, see RecurrentVSRModel.
 _COMPARISON = "comparison_"
 
@@ -51,15 +54,29 @@ class Rendition:
         return self.frames[number]()
 
 
-def given(dataset_options: Mapping[str, Any], clip: str | None) -> tuple[str, int, list[Rendition]]:
-    """What a data set gives: the truth, where it is known, and bicubic enlargement.
+@dataclass(frozen=True)
+class Given:
+    """A clip of a data set.
+
+    Attributes:
+        clip: Its name.
+        length: Number of frames.
+        truth: The true frames, where they are known.
+        bicubic: The input, enlarged.
+    """
+
+    clip: str
+    length: int
+    truth: Rendition | None
+    bicubic: Rendition
+
+
+def given(dataset_options: Mapping[str, Any], clip: str | None) -> Given:
+    """Reads a clip of a data set.
 
     Args:
         dataset_options: A section of ``datasets``, checked.
         clip: The clip's name; None for the first.
-
-    Returns:
-        The clip's name, its number of frames, and the renditions, "GT" first.
 
     Raises:
         UserError: If there is no such clip, or the data set is of another kind.
@@ -73,35 +90,46 @@ def given(dataset_options: Mapping[str, Any], clip: str | None) -> tuple[str, in
     item = dataset[names.index(clip) if clip is not None else 0]
     bicubic = build_network({"type": "Bicubic", "scale": dataset_options["scale"]})
 
-    def enlarge(frame: Tensor) -> Image:
-        enlarged: Image = tensor2img(super_resolve(bicubic, frame[None, None], scale=bicubic.scale)[0, 0])
+    def enlarge(frame: Image) -> Image:
+        tensor = img2tensor(frame / np.float32(255))[None, None]
+        enlarged: Image = tensor2img(super_resolve(bicubic, tensor, scale=bicubic.scale)[0, 0])
         return enlarged
 
-    renditions = [Rendition("bicubic", {i: partial(enlarge, frame) for i, frame in enumerate(item["lq"])})]
-    if "gt" in item:
-        truth = {i: partial(tensor2img, frame) for i, frame in enumerate(item["gt"])}
-        renditions.insert(0, Rendition("GT", truth))
-    return item["folder"], len(item["lq"]), renditions
+    lq, gt = (_images(item[name]) if name in item else None for name in ("lq", "gt"))
+    assert lq is not None
+    return Given(
+        item["folder"],
+        len(lq),
+        None if gt is None else Rendition(RESERVED[0], {i: partial(_same, frame) for i, frame in enumerate(gt)}),
+        Rendition(RESERVED[1], {i: partial(enlarge, frame) for i, frame in enumerate(lq)}),
+    )
 
 
-def enlarged_by(name: str, folder: Path, length: int, suffix: str = "") -> Rendition:
+def enlarged_by(name: str, folder: Path, frames: Sequence[int], suffix: str = "") -> Rendition:
     """The pictures in a folder, in natural order: those that a test has saved, or another program's.
 
     Args:
         name: The method.
-        folder: A picture for each frame of the clip, or one alone for the centre frame.
-        length: Number of frames of the clip.
+        folder: Holds a picture for each frame.
+        frames: The frames' numbers in the clip.
         suffix: What the pictures' names end in, before the dot.
 
     Raises:
         UserError: If there are no pictures, or of another number.
     """
-    pictures = [
-        path for path in folder.glob(f"*{suffix}.*") if is_image(path) and not path.stem.startswith(_COMPARISON)
-    ]
+    found = (path for path in folder.glob(f"*{escape(suffix)}.*") if is_image(path))
+    pictures = [path for path in found if not path.stem.startswith(_COMPARISON)]
     pictures.sort(key=lambda path: natural_key(path.name))
-    numbers: Sequence[int] = [length // 2] if len(pictures) == 1 else range(length)
-    if len(pictures) != len(numbers):
+    if len(pictures) != len(frames):
         there = counted(len(pictures), "picture")
-        raise UserError(f"{name}: {there} in {folder}, but {counted(length, 'frame')} in the clip; test again")
-    return Rendition(name, {i: partial(read_image, path) for i, path in zip(numbers, pictures, strict=True)})
+        raise UserError(f"{name}: {there} in {folder}, where {counted(len(frames), 'frame')} should be")
+    return Rendition(name, {i: partial(read_image, path) for i, path in zip(frames, pictures, strict=True)})
+
+
+def _images(frames: Tensor) -> list[Image]:
+    """``(T, 3, H, W)``, RGB in [0, 1] → T images; they take a quarter of the memory."""
+    return [tensor2img(frame) for frame in frames]
+
+
+def _same(image: Image) -> Image:
+    return image

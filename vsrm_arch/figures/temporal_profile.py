@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vsrm_arch.errors import UserError
 from vsrm_arch.figures.renditions import Image, Rendition
 from vsrm_arch.plotting import save_plot
 
@@ -24,7 +25,15 @@ def temporal_profile(rendition: Rendition, row: int, columns: slice) -> Image:
 
     Returns:
         ``(T, W, 3)``, BGR.
+
+    Raises:
+        UserError: If there is one frame alone, in which nothing can be seen over time.
     """
+    if len(rendition.frames) < 2:
+        raise UserError(
+            f"{rendition.name} has one frame of the clip alone, which shows nothing over time; choose a longer clip, "
+            "or set val:center_frame_only=false"
+        )
     return np.stack([rendition.frame(number)[row, columns] for number in sorted(rendition.frames)])
 
 

@@ -32,6 +32,7 @@ from vsrm_arch.models.divergence import stop_if_not_finite
 from vsrm_arch.models.optimization import LearningRates, build_optimizer, flow_parameters, load_moments
 from vsrm_arch.models.options import LoggerOptions, RecurrentVSROptions, TrainOptions, ValOptions
 from vsrm_arch.models.random_states import random_states, restore_random_states
+from vsrm_arch.models.recipe import write_recipe
 from vsrm_arch.models.requirements import size_requirements
 from vsrm_arch.models.results import Best, Results, better, knows, read_best
 from vsrm_arch.models.validation import Validation
@@ -294,6 +295,8 @@ class RecurrentVSRModel(BaseModel):
             torch.cuda.empty_cache()
         if self.opt["rank"] == 0:
             self._report(Results.of(dataset.opt["name"], scores), iteration, tb_logger)
+            if not self.is_train:
+                write_recipe(self._validation.folder / dataset.opt["name"], self.opt, dataset.opt["name"])
 
     def _report(self, results: Results, iteration: int | str, tb_logger: Any) -> None:
         if not results.clips:

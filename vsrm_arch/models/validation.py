@@ -131,6 +131,12 @@ class Validation:
         if gt is not None and (center or len(lq) == 1):
             self._refuse_clip_metrics(name, clip)
         output = self._frames(self.enlarge(lq.unsqueeze(0))[0], center)
+        broken = [i for i, frame in enumerate(output) if not frame.isfinite().all()]
+        if broken:
+            raise UserError(
+                f"datasets: {name}, clip {clip}: the network's output is not finite, first in frame {broken[0]}; set "
+                "val.amp: bf16 or off if it is fp16, or give other weights"
+            )
         truth = None if gt is None else self._frames(gt if gt.ndim == 4 else gt.unsqueeze(0), center)
         if truth is not None and truth.shape != output.shape:
             raise UserError(
