@@ -26,7 +26,7 @@ def recipe(options: Mapping[str, Any], dataset: str) -> dict[str, Any]:
         Plain values, as JSON holds them: the data set, the network, the file of its weights with size and time, and
         ``val`` but for what is shown.
     """
-    section = next(section for section in options["datasets"].values() if section["name"] == dataset)
+    section = next((section for section in options["datasets"].values() if section["name"] == dataset), None)
     weights = options["path"].get("pretrain_network_g")
     file = None if weights is None or not Path(weights).is_file() else Path(weights).stat()
     content = {
