@@ -35,7 +35,9 @@ def _most_channels(device: torch.device) -> int:
     """As many as fit into the memory that the threads of a program share."""
     if device.type != "cuda":
         return MOST_CHANNELS
-    shared = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    # Of no type: PyTorch's stubs leave this property out in some releases.
+    properties: Any = torch.cuda.get_device_properties(device)
+    shared = properties.shared_memory_per_block_optin
     return next((channels for channels, need in _SHARED_BYTES.items() if need <= shared), 0)
 
 
