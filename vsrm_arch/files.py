@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_write", "remedy", "remove_partial_files", "replace_folder", "write_text"]
+__all__ = ["atomic_path", "atomic_write", "remedy", "remove_partial_files", "replace_folder", "write_text"]
 
 _PARTIAL = ".partial"
 _REMEDIES = {
@@ -39,13 +39,30 @@ def atomic_write(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     Raises:
         OSError: If the file cannot be written (disk full, no permission); its ``filename`` is ``path``.
     """
+    with atomic_path(path, sync) as partial, partial.open("wb") as file:
+        yield file
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def atomic_path(path: Path, sync: bool = True) -> Iterator[Path]:
+    """The same for writers that open their file themselves.
+
+    Args:
+        path: The file to write; its folder exists.
+        sync: Whether the rename outlives a power cut; the content is for the writer to sync.
+
+    Yields:
+        A hidden neighbour of ``path`` to write to.
+
+    Raises:
+        OSError: As :func:`atomic_write` does.
+    """
     partial = path.with_name(f".{path.name}{_PARTIAL}")
     try:
-        with partial.open("wb") as file:
-            yield file
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
+        yield partial
         partial.replace(path)
         if sync:
             _sync_folder(path.parent)

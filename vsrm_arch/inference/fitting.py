@@ -1,0 +1,175 @@
+"""Windows and tiles that fit into the memory there is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from vsrm_arch.errors import UserError
+from vsrm_arch.inference.memory import peak_memory
+from vsrm_arch.sizes import SizeRequirements
+
+__all__ = ["MOST_FRAMES", "Cost", "Pieces", "fit_pieces", "measure_cost"]
+
+# Frames over which a recurrent network still gains; more cost memory only.
+MOST_FRAMES = 32
+_WINDOWS = (MOST_FRAMES, 24, 16, 12, 8)
+# A third of a window or a tile at most is context.
+_WINDOW_OVERLAP, _TILE_OVERLAP = 6, 16
+_SMALLEST_TILE = 48
+# What allocators and libraries take beyond what is measured.
+_MARGIN = 1.25
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The parts in which a film is enlarged.
+
+    Attributes:
+        window: Frames in one pass.
+        window_overlap: Frames that neighbouring windows share.
+        tile: Side of a tile in pixels of the input; None: whole frames.
+        tile_overlap: Pixels that neighbouring tiles share.
+    """
+
+    window: int = MOST_FRAMES
+    window_overlap: int = _WINDOW_OVERLAP
+    tile: int | None = None
+    tile_overlap: int = 0
+
+    def halved(self, height: int, width: int) -> "Pieces | None":
+        """Smaller pieces: half the tile, or half the window where tiles are small already; None at the end."""
+        side = self.tile or max(height, width)
+        if side >= 2 * _SMALLEST_TILE:
+            return _with_tile(self.window, -(-side // 2) + _TILE_OVERLAP // 2)
+        if self.window >= 2 * _WINDOWS[-1]:
+            return Pieces(self.window // 2, _overlap(self.window // 2), self.tile, self.tile_overlap)
+        return None
+
+    def __str__(self) -> str:
+        tiles = "whole frames" if self.tile is None else f"tiles of {self.tile}x{self.tile}"
+        return f"windows of {self.window} frames, {tiles}"
+
+
+def _with_tile(window: int, tile: int) -> Pieces:
+    return Pieces(window, _overlap(window), tile, min(_TILE_OVERLAP, tile // 3))
+
+
+def _overlap(window: int) -> int:
+    return min(_WINDOW_OVERLAP, window // 3)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a pass of a network takes: memory ``fixed + pixels · (each + frames · kept)``, and time.
+
+    Attributes:
+        fixed: Bytes whatever the clip.
+        each: Bytes a pixel of a frame of the input, whatever the number of frames.
+        kept: Bytes a pixel of every frame.
+        seconds: A pixel of a frame.
+    """
+
+    fixed: float
+    each: float
+    kept: float
+    seconds: float
+
+    def bytes(self, num_frames: int, pixels: int) -> int:
+        """Memory for a pass over ``num_frames`` frames of so many pixels of the input."""
+        return round(_MARGIN * (self.fixed + pixels * (self.each + num_frames * self.kept)))
+
+
+def measure_cost(
+    enlarge: Callable[[Tensor], Tensor], device: torch.device, requirements: SizeRequirements
+) -> Cost:
+    """Runs a network on small clips of noise.
+
+    Args:
+        enlarge: ``(B, T, 3, H, W)`` on the device → the enlarged clip.
+        device: Where the network is.
+        requirements: Frame sizes that it takes.
+
+    Returns:
+        Its cost.
+    """
+    small = requirements.padded(64 if device.type == "cuda" else 24)
+    large = requirements.padded(2 * small)
+
+    def run(num_frames: int, side: int) -> tuple[int, float]:
+        clip = torch.rand(1, num_frames, 3, side, side, device=device)
+        with peak_memory(device) as peak:
+            begin = perf_counter()
+            enlarge(clip)
+        return peak.bytes, perf_counter() - begin
+
+    run(3, small)  # compiles kernels
+    (few, _), (more, _), (bigger, _) = run(3, small), run(5, small), run(3, large)
+    kept = max(more - few, 0) / (2 * small**2)
+    slope = max(bigger - few, 0) / (large**2 - small**2)
+    clip = torch.rand(1, 5, 3, large, large, device=device)
+    begin = perf_counter()
+    enlarge(clip)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = (perf_counter() - begin) / (5 * large**2)
+    return Cost(max(few - slope * small**2, 0.0), max(slope - 3 * kept, 0.0), kept, seconds)
+
+
+def fit_pieces(
+    cost: Cost,
+    height: int,
+    width: int,
+    budget: int,
+    most_frames: int = MOST_FRAMES,
+    window: int | None = None,
+    tile: int | None = None,
+) -> Pieces:
+    """Chooses the largest pieces that fit: long windows of whole frames, shorter ones, then tiles.
+
+    Args:
+        cost: Of the network.
+        height: Of a frame of the input.
+        width: Likewise.
+        budget: Bytes.
+        most_frames: The longest window that is tried.
+        window: Frames in one pass, where the user says so.
+        tile: Side of a tile, likewise; 0: whole frames.
+
+    Returns:
+        The pieces.
+
+    Raises:
+        UserError: If not even the smallest fit.
+    """
+    windows = [window] if window else sorted({min(frames, most_frames) for frames in _WINDOWS}, reverse=True)
+    side = max(height, width)
+    sides = [tile or side] if tile is not None else _sides(side)
+    for candidate in sides:
+        for frames in windows:
+            pixels = min(candidate, height) * min(candidate, width)
+            if cost.bytes(frames, pixels) <= budget:
+                whole = candidate >= side
+                return Pieces(frames, _overlap(frames)) if whole else _with_tile(frames, candidate)
+    least = cost.bytes(windows[-1], min(sides[-1], height) * min(sides[-1], width))
+    raise UserError(
+        f"{_gib(least)} of memory are needed even in the smallest pieces, and {_gib(budget)} may be used: close other "
+        "programs, or give more with --memory"
+    )
+
+
+def _sides(side: int) -> list[int]:
+    """Sides of tiles that cover a frame in 1, 2, 3, … parts along its longer side."""
+    sides = [side]
+    for parts in range(2, side):
+        tile = -(-(side + (parts - 1) * _TILE_OVERLAP) // parts)
+        if tile < _SMALLEST_TILE:
+            break
+        sides.append(tile)
+    return sides
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2g} GiB"
