@@ -25,7 +25,7 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 
 # A part imports from the storeys below its own. Those at the bottom know none of the others.
 STOREYS = (
-    {"errors", "files", "memory", "plotting", "sizes", "tables", "weights", "wording"},
+    {"errors", "files", "memory", "plotting", "precision", "sizes", "tables", "weights", "wording"},
     {"config", "distributed"},
     {"ops"},
     {"layers"},

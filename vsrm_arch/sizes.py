@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["SizeRequirements", "pad_to"]
+__all__ = ["SizeRequirements", "pad_to", "size_requirements"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,20 @@ class SizeRequirements:
         """Smallest accepted side that holds ``side`` pixels."""
         side = max(side, self.minimum)
         return -(-side // self.multiple_of) * self.multiple_of
+
+
+# SpyNet halves a frame five times and needs two pixels at the end; BasicVSR++ asserts as much itself.
+_STOCK_NETWORKS = {
+    "BasicVSR": SizeRequirements(minimum=64),
+    "BasicVSRPlusPlus": SizeRequirements(minimum=64),
+    "IconVSR": SizeRequirements(minimum=64, multiple_of=4),
+}
+
+
+def size_requirements(network: nn.Module) -> SizeRequirements:
+    """What a network declares as ``size_requirements``, or what is known of it; any size otherwise."""
+    declared = getattr(network, "size_requirements", None)
+    return declared or _STOCK_NETWORKS.get(type(network).__name__, SizeRequirements())
 
 
 def pad_to(frames: Tensor, requirements: SizeRequirements) -> Tensor:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from basicsr.archs.basicvsrpp_arch import BasicVSRPlusPlus
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
@@ -21,10 +20,8 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.inference import super_resolve
 from vsrm_arch.metrics import calculate_lpips, calculate_warping_error
 from vsrm_arch.models import load_resume_state
-from vsrm_arch.models.requirements import size_requirements
 from vsrm_arch.models.results import read_best
 from vsrm_arch.models.validation import Validation
-from vsrm_arch.sizes import SizeRequirements
 
 PSNR = {"psnr": {"type": "calculate_psnr", "crop_border": 0}}
 
@@ -551,10 +548,3 @@ class TestStockNetworks:
         data = DataLoader(tiny.TinyClips({"name": "val", "scale": 4, "num_clips": 1, "num_frame": 2, "size": 10}))
         model.validation(data, "tiny", None)
         assert read_metrics(model)["clips"]["000"]["frames"] == 2
-
-    def test_sizes(self):
-        network = BasicVSRPlusPlus(mid_channels=16, num_blocks=1)
-        assert size_requirements(network) == SizeRequirements(minimum=64)
-        network.size_requirements = SizeRequirements(multiple_of=8)
-        assert size_requirements(network) == SizeRequirements(multiple_of=8)
-        assert size_requirements(tiny.TinyVSR()) == SizeRequirements()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from vsrm_arch.bench.dtypes import DTYPES
 from vsrm_arch.bench.timing import milliseconds
+from vsrm_arch.precision import DTYPES
 
 __all__ = ["Ceilings", "measure_ceilings"]
 

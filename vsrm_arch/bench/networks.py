@@ -11,11 +11,10 @@ from basicsr.losses import build_loss
 from torch import Tensor
 
 from vsrm_arch.bench.ceilings import Ceilings
-from vsrm_arch.bench.dtypes import PRECISIONS
 from vsrm_arch.bench.macs import Macs, count_macs
 from vsrm_arch.bench.network_files import NetworkFile
 from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure
-from vsrm_arch.models.devices import autocast
+from vsrm_arch.precision import PRECISIONS, autocast
 
 __all__ = ["NetworkCase", "NetworkRow", "bench_networks"]
 

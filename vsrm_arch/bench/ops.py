@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from vsrm_arch.bench.ceilings import Ceilings
-from vsrm_arch.bench.dtypes import DTYPES
 from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure
 from vsrm_arch.bench.workloads import WORKLOADS, Shape
 from vsrm_arch.config.messages import did_you_mean
 from vsrm_arch.errors import UserError
+from vsrm_arch.precision import DTYPES
 
 __all__ = ["OpCase", "OpRow", "bench_ops"]
 

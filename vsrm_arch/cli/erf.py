@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from vsrm_arch.config import load_yaml
     from vsrm_arch.figures import effective_receptive_field
     from vsrm_arch.figures.erf import draw, sample_clips
-    from vsrm_arch.models.checkpoints import load_weights
     from vsrm_arch.plotting import check_plot
+    from vsrm_arch.weights import load_weights
 
     if not args.opt:
         raise UserError("nothing to draw: name option files with -opt")

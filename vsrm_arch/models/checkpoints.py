@@ -1,34 +1,19 @@
-"""Checkpoints: network files and training states, written atomically and loaded with weights only."""
+"""Checkpoints: network files and training states, written atomically, and the one to go on from."""
 
-import inspect
 import io
 import logging
-import pickle
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.utils.dist_util import get_dist_info
-from basicsr.utils.registry import ARCH_REGISTRY
-from torch import Tensor, nn
 
-from vsrm_arch.errors import UserError, first_line
+from vsrm_arch.errors import UserError
 from vsrm_arch.models.saving import save
-from vsrm_arch.weights import fit
-from vsrm_arch.wording import some
+from vsrm_arch.weights import read
 
-__all__ = [
-    "load_resume_state",
-    "load_weights",
-    "network_metadata",
-    "network_path",
-    "read",
-    "remove_old_checkpoints",
-    "state_path",
-    "write",
-]
+__all__ = ["load_resume_state", "network_path", "remove_old_checkpoints", "state_path", "write"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -53,128 +38,6 @@ def write(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     save(path, buffer.getbuffer())
-
-
-def read(path: str | Path, what: str) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU, tensors and plain values only.
-
-    Args:
-        path: The file.
-        what: What names it, for the messages: an option's key, say.
-
-    Raises:
-        UserError: If the file is missing, damaged, or holds anything but tensors and plain values.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{what}: cannot read {path}: {error.strerror or error}; check the path") from error
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" not in str(error):
-            raise UserError(f"{what}: {path} is no checkpoint, or a damaged one; give another file") from error
-        raise UserError(
-            f"{what}: {path} holds Python objects besides tensors, which could run code and are not loaded; "
-            "save its state dict alone"
-        ) from error
-    except Exception as error:  # a damaged archive fails in many ways
-        raise UserError(
-            f"{what}: {path} is no checkpoint, or a damaged one ({first_line(error)[:120]}); give another file"
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{what}: {path} holds a {type(content).__name__}, not a dict of weights; give another file")
-    return content
-
-
-def load_weights(
-    network: nn.Module,
-    path: str | Path,
-    param_key: str | None,
-    strict: bool = True,
-    fallback: str | None = None,
-    what: str = "path.pretrain_network_g",
-) -> None:
-    """Loads a network file.
-
-    Args:
-        network: The bare network.
-        path: The network file.
-        param_key: The weights to take, "params" or "params_ema" in BasicSR's files. None: the file is the weights.
-        strict: Whether the weights must fit the network exactly; otherwise what fits is loaded, with a warning.
-        fallback: The weights to take where there are none of ``param_key``.
-        what: What names the file, for messages.
-
-    Raises:
-        UserError: If the file cannot be read, has no such key, or does not fit.
-    """
-    content = read(path, what)
-    if param_key is not None and param_key not in content and fallback in content:
-        _logger.info("%s holds no %s; taking %s", path, param_key, fallback)
-        param_key = fallback
-    if param_key is None:
-        weights = content
-    elif param_key in content:
-        weights = content[param_key]
-    else:
-        raise UserError(
-            f"path.param_key_g: {path} has no {param_key}; it has {some(content)}: set param_key_g to one of them, or "
-            "to null if the file is the weights themselves"
-        )
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(
-            f"path.param_key_g: {param_key} of {path} is not a dict of tensors; set param_key_g to params or params_ema"
-        )
-    weights = {name.removeprefix("module."): value for name, value in weights.items()}
-    fitting, faults = fit(network, weights)
-    if faults and strict:
-        raise UserError(
-            f"{what}: {path} does not fit the network {type(network).__name__}: {'; '.join(faults)}. "
-            f"{_made_by(content)}Set network_g accordingly, or load what fits by pretrain_network_g and "
-            "strict_load_g: false"
-        )
-    if faults:
-        _logger.warning("%s: loading only what fits: %s", path, "; ".join(faults))
-    network.load_state_dict(fitting, strict=strict)
-    _logger.info("Loaded %s from %s, key %s.", type(network).__name__, path, param_key)
-
-
-def _made_by(content: dict[str, Any]) -> str:
-    metadata = content.get("metadata")
-    return f"The file was made with network_g {metadata['network']}. " if isinstance(metadata, dict) else ""
-
-
-def network_metadata(network_g: dict[str, Any], scale: int, iteration: int) -> dict[str, Any]:
-    """What a later program needs to build the network that a file's weights belong to.
-
-    Args:
-        network_g: The option section: the type and the arguments given.
-        scale: Enlargement.
-        iteration: Iterations trained.
-
-    Returns:
-        Plain values: ``network`` is a whole ``network_g`` section with the defaults of today filled in, without paths
-        (the weights are in the file).
-    """
-    from vsrm_arch import __version__
-
-    given = {name: value for name, value in network_g.items() if name != "type"}
-    parameters = inspect.signature(ARCH_REGISTRY.get(network_g["type"])).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    arguments = {name: None if name.endswith("path") else value for name, value in (defaults | given).items()}
-    return {
-        "package": f"vsrm_arch {__version__}",
-        "network": {"type": network_g["type"]} | {name: _plain(value) for name, value in arguments.items()},
-        "scale": scale,
-        "iteration": iteration,
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Lists and dicts of plain values, whatever the option file's reader has made them of."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def remove_old_checkpoints(models: str | Path, training_states: str | Path, keep: int) -> None:

@@ -1,4 +1,4 @@
-"""Where the network runs and in which precision."""
+"""Where the network runs."""
 
 import logging
 from datetime import timedelta
@@ -8,11 +8,8 @@ import torch
 from torch.distributed import ProcessGroup
 
 from vsrm_arch.errors import UserError
-from vsrm_arch.models.options import Precision
 
-__all__ = ["autocast", "choose_device", "patient_group"]
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+__all__ = ["choose_device", "patient_group"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -50,9 +47,3 @@ def patient_group() -> ProcessGroup:
     group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=7))
     assert isinstance(group, ProcessGroup)  # what else it may be is for ranks outside of the group
     return group
-
-
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Mixed precision for a block; nothing where it is off."""
-    dtype = _DTYPES.get(precision)
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

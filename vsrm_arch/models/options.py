@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from vsrm_arch.config import option
 from vsrm_arch.metrics.traits import takes_clips
+from vsrm_arch.precision import Precision
 
 __all__ = [
     "DistOptions",
@@ -19,8 +20,6 @@ __all__ = [
     "WandbOptions",
     "WindowOptions",
 ]
-
-Precision = Literal["off", "bf16", "fp16"]
 
 
 def _check(holds: bool, message: str) -> None:

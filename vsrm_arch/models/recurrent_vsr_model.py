@@ -27,15 +27,17 @@ from vsrm_arch.files import remove_partial_files
 from vsrm_arch.inference import super_resolve, with_mirror
 from vsrm_arch.models import checkpoints
 from vsrm_arch.models.determinism import explained, use_deterministic_algorithms
-from vsrm_arch.models.devices import autocast, choose_device, patient_group
+from vsrm_arch.models.devices import choose_device, patient_group
 from vsrm_arch.models.divergence import stop_if_not_finite
 from vsrm_arch.models.optimization import LearningRates, build_optimizer, flow_parameters, load_moments
 from vsrm_arch.models.options import LoggerOptions, RecurrentVSROptions, TrainOptions, ValOptions
 from vsrm_arch.models.random_states import random_states, restore_random_states
 from vsrm_arch.models.recipe import write_recipe
-from vsrm_arch.models.requirements import size_requirements
 from vsrm_arch.models.results import Best, Results, better, knows, read_best
 from vsrm_arch.models.validation import Validation
+from vsrm_arch.precision import autocast
+from vsrm_arch.sizes import size_requirements
+from vsrm_arch.weights import load_weights, network_metadata
 
 __all__ = ["RecurrentVSRModel"]
 
@@ -112,9 +114,9 @@ class RecurrentVSRModel(BaseModel):
         if key == "auto":
             # Not every file holds a moving average.
             key, fallback = ("params", None) if self.is_train else ("params_ema", "params")
-        checkpoints.load_weights(self.net_g, path, key, strict, fallback, what)
+        load_weights(self.net_g, path, key, strict, fallback, what)
         if self.net_g_ema is not None:
-            checkpoints.load_weights(self.net_g_ema, path, "params_ema" if key else None, strict, key, what)
+            load_weights(self.net_g_ema, path, "params_ema" if key else None, strict, key, what)
 
     def _wrap(self) -> None:
         """Compiles the network in place, which keeps its parameters' names, and makes it distributed."""
@@ -347,7 +349,7 @@ class RecurrentVSRModel(BaseModel):
             for key, network in networks.items()
             if network is not None
         }
-        content["metadata"] = checkpoints.network_metadata(self.opt["network_g"], self.opt["scale"], self.iteration)
+        content["metadata"] = network_metadata(self.opt["network_g"], self.opt["scale"], self.iteration)
         checkpoints.write(checkpoints.network_path(self.opt["path"]["models"], name), content)
 
     @master_only
