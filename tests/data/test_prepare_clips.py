@@ -232,7 +232,7 @@ def test_too_small(tmp_path, write_clip):
 
 def test_broken_videos(tmp_path, noise_frame):
     (tmp_path / "junk.mp4").write_bytes(b"no video" * 500)
-    with fails(r"junk\.mp4 is no readable video .*leave it out or fetch it again"):
+    with fails(r"junk\.mp4 is no readable video .*fetch it again or leave it out"):
         collect_clips([tmp_path / "junk.mp4"])
     (tmp_path / "empty.mp4").write_bytes(b"")
     with fails(r"empty\.mp4 is no readable video"):

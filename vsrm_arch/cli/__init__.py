@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "train": "train a network as an option file says",
     "test": "run a trained network on test clips and measure it",
+    "upscale": "enlarge videos: a video file in, a video file out",
     "evaluate": "test several networks and set their results side by side, as the paper's Table 2",
     "prepare": "make data: REDS, Vimeo-90K, Vid4, your own clips, the built-in sample",
     "complexity": "count parameters and multiply-adds, as the paper's Table 8",

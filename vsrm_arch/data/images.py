@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,36 +35,38 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts if part)
 
 
-def decode(data: bytes, where: str) -> NDArray[np.uint8]:
+def decode(data: bytes, where: str, any_depth: bool = False) -> NDArray[Any]:
     """Decodes an image file's bytes.
 
     Args:
         data: The file's content.
         where: The file's name for the message.
+        any_depth: Whether to keep 16 bits, which are reduced to 8 otherwise.
 
     Returns:
-        ``(H, W, 3)``, BGR, 0 to 255; grey pictures get three channels, 16 bits are reduced to 8, alpha is dropped.
+        ``(H, W, 3)``, BGR, uint8 or uint16; grey pictures get three channels, alpha is dropped.
 
     Raises:
         DataError: If it is no readable image.
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if any_depth else 0)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise DataError(f"{where} is no readable image (truncated or damaged?); fetch or make this file again")
-    return image.astype(np.uint8, copy=False)
+    return image if image.dtype == np.uint16 else image.astype(np.uint8, copy=False)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, any_depth: bool = False) -> NDArray[Any]:
     """Reads an image file as :func:`decode` does; names outside ASCII work on every system."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    return decode(data, str(path))
+    return decode(data, str(path), any_depth)
 
 
-def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """Encodes ``(H, W, 3)``, BGR, as BasicSR stores frames: PNG, compression level 1."""
+def encode_png(image: NDArray[Any]) -> bytes:
+    """Encodes ``(H, W, 3)``, BGR, uint8 or uint16, as BasicSR stores frames: PNG, compression level 1."""
     return bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
 
 

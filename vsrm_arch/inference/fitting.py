@@ -82,9 +82,7 @@ class Cost:
         return round(_MARGIN * (self.fixed + pixels * (self.each + num_frames * self.kept)))
 
 
-def measure_cost(
-    enlarge: Callable[[Tensor], Tensor], device: torch.device, requirements: SizeRequirements
-) -> Cost:
+def measure_cost(enlarge: Callable[[Tensor], Tensor], device: torch.device, requirements: SizeRequirements) -> Cost:
     """Runs a network on small clips of noise.
 
     Args:

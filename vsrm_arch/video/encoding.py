@@ -98,7 +98,15 @@ class Encoding:
 
         return max(int(component.bits) for component in VideoFormat(self.pix_fmt).components)
 
-    def open(self, container: Any, size: tuple[int, int], rate: Fraction, time_base: Fraction, colour: Colour) -> Any:
+    def open(
+        self,
+        container: Any,
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        colour: Colour,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> Any:
         """Adds a stream for this encoder to a container.
 
         Args:
@@ -107,6 +115,7 @@ class Encoding:
             rate: Average frames a second.
             time_base: Unit of the frames' times, in seconds.
             colour: What the samples stand for.
+            pixel_aspect: Width of a pixel by its height.
 
         Returns:
             PyAV's stream, its encoder open.
@@ -121,6 +130,7 @@ class Encoding:
             context.height, context.width = size
             context.pix_fmt = self.pix_fmt
             context.time_base = stream.time_base = time_base
+            context.sample_aspect_ratio = pixel_aspect
             context.thread_type = "AUTO"
             # A segment ends where no later frame refers to an earlier one.
             context.flags |= _closed_gop(av)
@@ -147,4 +157,3 @@ def _closed_gop(av: Any) -> int:
 
 def _listed(options: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in options.items()) or "no options"
-

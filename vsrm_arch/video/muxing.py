@@ -185,4 +185,3 @@ def _other_packets(
             continue
         packet.stream = streams[packet.stream_index]
         yield last, packet
-

@@ -9,9 +9,10 @@ from pathlib import Path
 from vsrm_arch.data.images import image_size
 from vsrm_arch.data.prepare.encode import Clip, ImageClip, default_workers, recipe, write_pair
 from vsrm_arch.data.prepare.targets import FolderTarget, LmdbTarget, Target, listing, write_meta_info
-from vsrm_arch.data.prepare.video import VIDEO_SUFFIXES, open_video
+from vsrm_arch.data.prepare.video import VideoClip
 from vsrm_arch.data.sources import find_clips
 from vsrm_arch.errors import UserError
+from vsrm_arch.video import SUFFIXES, VideoFile
 from vsrm_arch.wording import counted, some
 
 __all__ = ["collect_clips", "prepare_clips"]
@@ -47,9 +48,9 @@ def collect_clips(inputs: Sequence[Path]) -> list[Clip]:
 
 def _clips_in(path: Path) -> Iterator[tuple[Path, Clip]]:
     if path.is_file():
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise UserError(f"{path} is no video file ({', '.join(VIDEO_SUFFIXES)}); name its folder if it is a frame")
-        yield path, open_video(_named(path.stem), path)
+        if path.suffix.lower() not in SUFFIXES:
+            raise UserError(f"{path} is no video file ({', '.join(SUFFIXES)}); name its folder if it is a frame")
+        yield path, VideoClip(_named(path.stem), VideoFile.look_at(path))
         return
     if not path.is_dir():
         raise UserError(f"{path} does not exist")
@@ -65,8 +66,8 @@ def _clips_in(path: Path) -> Iterator[tuple[Path, Clip]]:
         _warn_of_gaps(clip)
         yield folder, clip
     for video in sorted(path.rglob("*")):
-        if video.suffix.lower() in VIDEO_SUFFIXES and not video.name.startswith("."):
-            yield video, open_video(_named(video.relative_to(path).with_suffix("").as_posix()), video)
+        if video.suffix.lower() in SUFFIXES and not video.name.startswith("."):
+            yield video, VideoClip(_named(video.relative_to(path).with_suffix("").as_posix()), VideoFile.look_at(video))
 
 
 def _safe(name: str) -> str:

@@ -1,0 +1,121 @@
+"""What a run that writes a film leaves when it is stopped, and how the next one finds it.
+
+``<name>.partial/`` beside the film holds the parts that are written and ``record.json``: what the film is made from,
+and which parts are whole.
+"""
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vsrm_arch.errors import UserError
+from vsrm_arch.files import remedy, write_text
+
+__all__ = ["Record", "faults_named", "made_from"]
+
+_NAME = "record.json"
+
+
+class Record:
+    """The record of a film in the making.
+
+    Args:
+        film: The film to be.
+        recipe: What its frames are made from, in a form that JSON can hold.
+        resume: Whether to go on after what an earlier run has left; it is removed otherwise.
+
+    Attributes:
+        folder: Where parts are written.
+        parts: Those that are whole, a row of plain values each.
+
+    Raises:
+        UserError: If what an earlier run has left was made from something else, or is damaged.
+    """
+
+    def __init__(self, film: Path, recipe: Mapping[str, Any], resume: bool) -> None:
+        self.folder = _folder(film)
+        self._recipe = dict(recipe)
+        self.parts: list[list[Any]] = []
+        if not resume:
+            self.remove()
+        elif self.folder.exists():
+            earlier, self.parts = _read(self.folder)
+            _check_same(self.folder, earlier, self._recipe)
+
+    def add(self, *part: Any) -> None:
+        """Adds a part that is whole."""
+        self.parts.append(list(part))
+        self.write()
+
+    def write(self) -> None:
+        """Writes the record, and makes the folder where it is missing."""
+        write_text(self.folder / _NAME, json.dumps({"recipe": self._recipe, "parts": self.parts}))
+
+    def remove(self) -> None:
+        """Removes the folder with all that is in it."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def take_out(self) -> Path:
+        """Removes the record alone, so that the folder can become the film."""
+        (self.folder / _NAME).unlink()
+        return self.folder
+
+
+def made_from(film: Path) -> dict[str, Any] | None:
+    """The recipe of what an earlier run has left of a film; None if it has left nothing.
+
+    Raises:
+        UserError: If that is damaged.
+    """
+    folder = _folder(film)
+    return _read(folder)[0] if folder.exists() else None
+
+
+@contextmanager
+def faults_named(record: Record, film: Path, num_kept: int) -> Iterator[None]:
+    """Turns faults of the file system within a block into one line.
+
+    Args:
+        record: The film's record.
+        film: The film.
+        num_kept: Frames that are kept.
+
+    Raises:
+        UserError: If the disk is full or cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:  # PyAV's of the file system are some, too
+        what = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"fails ({error.strerror or error})"
+        raise UserError(
+            f"{film}: the disk {what}; {remedy(error)}, then go on with --resume ({num_kept} frames are kept in "
+            f"{record.folder})"
+        ) from error
+
+
+def _folder(film: Path) -> Path:
+    return film.with_name(f"{film.name}.partial")
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], list[list[Any]]]:
+    try:
+        record = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+        return dict(record["recipe"]), [list(part) for part in record["parts"]]
+    except FileNotFoundError:  # stopped before the first part was whole
+        return {}, []
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder} is damaged; start again with --force, without --resume") from None
+
+
+def _check_same(folder: Path, earlier: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
+    for key, value in json.loads(json.dumps(dict(recipe))).items():
+        if earlier and earlier.get(key) != value:
+            raise UserError(
+                f"--resume: what {folder} holds was made with {key} {earlier.get(key)}, not {value}; give the same, or "
+                "start again with --force, without --resume"
+            )
