@@ -231,3 +231,22 @@ class TestDependencies:
     def test_the_version_is_that_of_the_distribution(self):
         assert importlib.metadata.version("vsrm-arch") == vsrm_arch.__version__
         assert f'version = "{vsrm_arch.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+class TestTests:
+    @staticmethod
+    def never_run(tree):
+        """Tests that stand within a function, where pytest does not look."""
+        functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+        for inner in (node for function in functions for part in function.body for node in ast.walk(part)):
+            if isinstance(inner, ast.FunctionDef) and inner.name.startswith("test_"):
+                yield f"line {inner.lineno}: {inner.name}"
+
+    def test_one_within_another_is_seen(self):
+        text = "class A:\n def test_a(self):\n  if 1:\n   def test_b(): pass\ndef f():\n def g(): pass\n"
+        assert list(self.never_run(ast.parse(text))) == ["line 4: test_b"]
+
+    def test_none_stands_within_another(self):
+        files = sorted((ROOT / "tests").rglob("*.py"))
+        trees = ((file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8"))) for file in files)
+        assert faults((name, list(self.never_run(tree))) for name, tree in trees) == {}
