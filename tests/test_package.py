@@ -233,6 +233,23 @@ class TestDependencies:
         assert f'version = "{vsrm_arch.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
+def test_what_commands_write_is_whole_or_not_there():
+    """vsrm_arch.files writes it, and vsrm_arch.plotting the pictures."""
+
+    def written_otherwise(module):
+        for node in ast.walk(TREES[module]):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                modes = [value.value for value in node.args if isinstance(value, ast.Constant)]
+                opened = node.func.attr == "open" and any(str(mode)[:1] in "wax" for mode in modes)
+                if opened or node.func.attr in ("write_text", "write_bytes", "savefig"):
+                    yield f"line {node.lineno}: .{node.func.attr}"
+
+    parts = {"cli", "bench", "evaluation", "figures"}
+    modules = [module for module in SOURCES if module.count(".") and module.split(".")[1] in parts]
+    assert faults((module, list(written_otherwise(module))) for module in modules) == {}
+    assert list(written_otherwise("vsrm_arch.plotting"))
+
+
 class TestTests:
     @staticmethod
     def never_run(tree):
