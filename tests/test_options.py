@@ -174,6 +174,24 @@ def test_the_lineage_differs_in_the_network_and_what_vsrm_adds_alone(name, netwo
     assert differing == NETWORK_KEYS | own | (LINEAGE_KEYS if is_train(name) else set())
 
 
+def test_the_example_of_another_network_alone(tmp_path):
+    """That of options/README.md: VSRM's training with IART's network, and with PSRT-recurrent's."""
+    page = (ROOT / "options/README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"### The network alone\n.*?```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(example.splitlines()) == 6
+    ours, iart, psrt = (read(f"options/train_{name}_REDS_N6.yml") for name in ("VSRM", "IART", "PSRT"))
+    for theirs in (iart, psrt):
+        file = tmp_path / "train_example.yml"
+        file.write_text(example.replace("type: IART", f"type: {theirs['network_g']['type']}"), encoding="utf-8")
+        options = config.read_options(str(file), (), is_train=True)
+        differing = {key for key in flat(ours) if flat(options).get(key) != flat(ours)[key]}
+        assert differing == NETWORK_KEYS
+        # Its other arguments are the published network's by default.
+        networks = [build_network({**each["network_g"], "spynet_path": None}) for each in (options, theirs)]
+        assert str(networks[0]) == str(networks[1])
+        assert options["network_g"]["checkpoint"] == theirs["network_g"]["checkpoint"]
+
+
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "train_{}_REDS_N6"])
 def test_edvr_differs_in_the_network_and_its_published_settings_alone(name):
     ours, theirs = (flat(read(f"options/{name.format(each)}.yml")) for each in ("VSRM", "EDVR"))

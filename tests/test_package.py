@@ -231,3 +231,39 @@ class TestDependencies:
     def test_the_version_is_that_of_the_distribution(self):
         assert importlib.metadata.version("vsrm-arch") == vsrm_arch.__version__
         assert f'version = "{vsrm_arch.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_what_commands_write_is_whole_or_not_there():
+    """vsrm_arch.files writes it, and vsrm_arch.plotting the pictures."""
+
+    def written_otherwise(module):
+        for node in ast.walk(TREES[module]):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                modes = [value.value for value in node.args if isinstance(value, ast.Constant)]
+                opened = node.func.attr == "open" and any(str(mode)[:1] in "wax" for mode in modes)
+                if opened or node.func.attr in ("write_text", "write_bytes", "savefig"):
+                    yield f"line {node.lineno}: .{node.func.attr}"
+
+    parts = {"cli", "bench", "evaluation", "figures"}
+    modules = [module for module in SOURCES if module.count(".") and module.split(".")[1] in parts]
+    assert faults((module, list(written_otherwise(module))) for module in modules) == {}
+    assert list(written_otherwise("vsrm_arch.plotting"))
+
+
+class TestTests:
+    @staticmethod
+    def never_run(tree):
+        """Tests that stand within a function, where pytest does not look."""
+        functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+        for inner in (node for function in functions for part in function.body for node in ast.walk(part)):
+            if isinstance(inner, ast.FunctionDef) and inner.name.startswith("test_"):
+                yield f"line {inner.lineno}: {inner.name}"
+
+    def test_one_within_another_is_seen(self):
+        text = "class A:\n def test_a(self):\n  if 1:\n   def test_b(): pass\ndef f():\n def g(): pass\n"
+        assert list(self.never_run(ast.parse(text))) == ["line 4: test_b"]
+
+    def test_none_stands_within_another(self):
+        files = sorted((ROOT / "tests").rglob("*.py"))
+        trees = ((file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8"))) for file in files)
+        assert faults((name, list(self.never_run(tree))) for name, tree in trees) == {}

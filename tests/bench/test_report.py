@@ -6,7 +6,7 @@ import pytest
 
 from vsrm_arch.bench.networks import NetworkRow
 from vsrm_arch.bench.ops import OpRow
-from vsrm_arch.bench.report import markdown, network_table, op_table, write_csv, write_json
+from vsrm_arch.bench.report import complexity_table, markdown, network_table, op_table, write_csv, write_json
 
 NETWORK = NetworkRow(
     network="VSRM", mode="forward", size="64x64", dtype="bf16", batch=1, frames=16, status="ok",
@@ -36,6 +36,18 @@ def test_network_table():
     assert ok == ["VSRM", "64x64", "bf16", "12.35 (12-13)", "1.23", "5.1%", "219.1", "71.35", "17,076,281"]
     assert failed == ["VSRM", "180x320", "bf16", "out of memory", "-", "-", "-", "-", "17,076,281"]
     assert len({len(line) for line in network_table([NETWORK, FAILED]).splitlines()}) == 1
+
+
+def test_no_scan_and_no_times():
+    counted = dataclasses.replace(FAILED, status="ok", gmac=177.76, scan_gop=0.0)
+    assert cells(network_table([counted]))[2][7] == "-"
+    head, _, row = cells(complexity_table([counted]))
+    assert head[2:6] == ["parameters", "GMAC", "scan, Gop", "paper: parameters (M)"]
+    assert row[2:6] == ["17,076,281", "177.76", "-", "17.1"]
+    head, _, timed, failed = cells(complexity_table([NETWORK, FAILED]))
+    assert head[5:7] == ["ms a frame", "peak GiB"]
+    assert timed[4:7] == ["71.35", "12.35 (12-13)", "1.23"]
+    assert failed[4:7] == ["-", "out of memory", "-"]
 
 
 def test_the_table_of_training_steps_says_so():

@@ -1,7 +1,9 @@
 """``bench``: the whole command on a CPU, and its errors."""
 
 import csv
+import errno
 import json
+import os
 
 import pytest
 import torch
@@ -56,6 +58,21 @@ class TestNetworks:
         arguments = ["--train", "--size", "8x8", "--frames", "1", *SHORT]
         assert cli.main(["bench", "-opt", "bicubic.yml", "tiny.yml", *arguments]) == 1
         assert "| failed: the network has no parameters to train |" in capsys.readouterr().out
+
+    def test_a_failure_leaves_the_files(self, files, monkeypatch):
+        def full(descriptor):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        outputs = {flag: files / f"a.{flag[2:]}" for flag in ("--csv", "--json", "--markdown")}
+        for file in outputs.values():
+            file.write_text("good", encoding="utf-8")
+        arguments = ["--train", "--size", "8x8", "--frames", "1", *SHORT]
+        everything = [word for flag, file in outputs.items() for word in (flag, file.name)]
+        assert cli.main(["bench", "-opt", "bicubic.yml", *arguments, *everything]) == 1
+        monkeypatch.setattr(os, "fsync", full)
+        for flag, file in outputs.items():
+            assert cli.main(["bench", "-opt", "tiny.yml", *arguments, "--no-count", flag, file.name]) == 1
+        assert [file.read_text(encoding="utf-8") for file in outputs.values()] == ["good"] * 3
 
     def test_running_out_of_memory_is_a_result(self, files, capsys, monkeypatch):
         def exhausted(self, lq):

@@ -76,7 +76,12 @@ def test_without_a_truth_and_of_the_centre_frame_alone(two_tests, capfd):
             "bic.yml: has no data set V, but Clips; choose one that all",
         ),
         (["-opt", "bic.yml", "--row", "32"], "--row 32: the frames have rows 0 to 31"),
-        (["-opt", "bic.yml", "--frame", "2"], "GT has no frame 2"),
+        (["-opt", "bic.yml", "--frame", "2"], "--frame 2: clip has frames 0 to 1"),
+        (["-opt", "bic.yml", "--frame", "-1"], "--frame -1: clip has frames 0 to 1"),
+        (
+            ["-opt", "bic.yml", "--frame", "0", "--force_yml", "val:center_frame_only=true"],
+            "--frame 0: bic.yml saves frame 1 of clip alone; leave --frame out",
+        ),
         (
             ["-opt", "bic.yml", "--region", "20,0,13,1"],
             "--region 20,0,13,1: reaches beyond the frame, which is 32 wide",

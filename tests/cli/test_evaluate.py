@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs.basicvsrpp_arch import BasicVSRPlusPlus
 from basicsr.utils import tensor2img
 
 from vsrm_arch import cli
@@ -93,6 +94,42 @@ def test_other_metrics_for_one_run(two_tests, capfd, random_trunk, monkeypatch):
     os.utime("net.pth", (1, 1))
     assert cli.main(again) == 1
     assert tested.pop() == "tiny.yml"
+
+
+def test_what_a_metric_lacks_is_told_before_any_test(two_tests, capsys, monkeypatch, random_trunk):
+    def refuse(*args, **kwargs):
+        raise OSError("no connection")
+
+    tested = []
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    monkeypatch.setattr(evaluate, "run_test", lambda test, assignments: tested.append(test.path))
+    lpips = "val:metrics:lpips={type: calculate_lpips, crop_border: 0}"
+    assert cli.main(["evaluate", "-opt", "bic.yml", "--force_yml", lpips]) == 1
+    assert capsys.readouterr().err.startswith("error: calculate_lpips: no weights of alexnet (no connection); download")
+    assert tested == []
+
+
+@pytest.mark.filterwarnings("ignore:Deformable alignment module is not added")
+def test_a_network_of_another_size_than_published_is_told(two_tests, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(BasicVSRPlusPlus, "__init__", BasicVSRPlusPlus.__init__.__wrapped__)
+    monkeypatch.setattr(evaluate, "run_test", lambda test, assignments: False)
+    plain = (two_tests / "bic.yml").read_text(encoding="utf-8")
+    (two_tests / "stock.yml").write_text(plain.replace("type: Bicubic", "type: BasicVSRPlusPlus"), encoding="utf-8")
+    assert cli.main(["evaluate", "-opt", "stock.yml"]) == 1
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("stock.yml: BasicVSRPlusPlus has 5,")
+    assert "parameters here, as published 7,322,927: it is another network" in first
+
+
+def test_without_figures_the_files_stay(two_tests, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "run_test", lambda test, assignments: False)
+    files = [two_tests / "a.csv", two_tests / "a.md"]
+    for file in files:
+        file.write_text("good", encoding="utf-8")
+    assert cli.main(["evaluate", "-opt", "bic.yml", "--csv", "a.csv", "--markdown", "a.md"]) == 1
+    assert [file.read_text(encoding="utf-8") for file in files] == ["good", "good"]
+    assert capsys.readouterr() == ("", "failed, so missing above: bic.yml\n")
 
 
 @pytest.mark.slow

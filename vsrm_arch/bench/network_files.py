@@ -1,7 +1,7 @@
 """The networks of option files."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,11 @@ from basicsr.archs import build_network
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from vsrm_arch.bench.published import published_count
 from vsrm_arch.config import OptionError, check_arguments, load_yaml
 from vsrm_arch.config.sections import registered
 
-__all__ = ["NetworkFile", "read_networks"]
+__all__ = ["NetworkFile", "check_count", "read_networks"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -34,6 +35,12 @@ class NetworkFile:
     options: dict[str, Any]
     scale: int
     compiled: bool
+
+    @classmethod
+    def of(cls, name: str, section: Mapping[str, Any], scale: int = 4, compiled: bool = False) -> "NetworkFile":
+        """The network of a section ``network_g``."""
+        options = {key: None if key.endswith("_path") else value for key, value in section.items()}
+        return cls(name, options, scale, compiled)
 
     def build(self) -> nn.Module:
         """The network with random weights."""
@@ -58,6 +65,20 @@ def read_networks(paths: Sequence[str]) -> list[NetworkFile]:
     return [_read_network(path, name) for path, name in zip(paths, names, strict=True)]
 
 
+def check_count(file: NetworkFile) -> None:
+    """Warns of a network that has the arguments of a published one, but another number of parameters."""
+    expected = published_count(file.options)
+    if expected is None:
+        return
+    count = file.count_parameters()
+    if count != expected:
+        _logger.warning(
+            "%s: %s has %s parameters here, as published %s: it is another network, and figures of it are not those "
+            "of the published one",
+            *(file.name, file.options["type"], f"{count:,}", f"{expected:,}"),
+        )
+
+
 def _read_network(path: str, name: str) -> NetworkFile:
     options = load_yaml(path)
     section, train, scale = options.get("network_g"), options.get("train"), options.get("scale", 4)
@@ -68,8 +89,7 @@ def _read_network(path: str, name: str) -> NetworkFile:
     arguments = {key: value for key, value in section.items() if key != "type"}
     entry = registered("arch", section["type"], f"{path}: network_g.type")
     check_arguments(entry, arguments, f"{path}: network_g")
-    network = {key: None if key.endswith("_path") else value for key, value in section.items()}
-    return NetworkFile(name, network, scale, isinstance(train, dict) and bool(train.get("compile")))
+    return NetworkFile.of(name, section, scale, isinstance(train, dict) and bool(train.get("compile")))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vsrm_arch.bench.ceilings import Ceilings
 from vsrm_arch.bench.macs import Macs, count_macs
-from vsrm_arch.bench.network_files import NetworkFile
+from vsrm_arch.bench.network_files import NetworkFile, check_count
 from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure
 from vsrm_arch.precision import PRECISIONS, autocast
 
@@ -182,6 +182,8 @@ def bench_networks(
     Returns:
         A row for each size, network and dtype, in this order.
     """
+    for file in files:
+        check_count(file)
     rows = []
     for size in sizes:
         macs = {file.name: _count(file, size, num_frames) if counted else None for file in files}

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from vsrm_arch.bench.ceilings import Ceilings
 from vsrm_arch.bench.networks import NetworkRow
 from vsrm_arch.bench.ops import OpRow
 from vsrm_arch.bench.published import PUBLISHED, Published
+from vsrm_arch.files import write_text
 from vsrm_arch.tables import markdown_table
 
 __all__ = ["complexity_table", "markdown", "network_table", "op_table", "write_csv", "write_json"]
@@ -31,26 +33,29 @@ def network_table(rows: Sequence[NetworkRow]) -> str:
         ("peak GiB", lambda row: _number(row.peak_gib, ".2f")),
         ("matrix share", lambda row: _number(row.matrix_share, ".1%")),
         ("GMAC a frame", lambda row: _number(row.gmac, ".4g")),
-        ("scan, Gop", lambda row: _number(row.scan_gop, ".4g")),
+        ("scan, Gop", lambda row: _number(row.scan_gop or None, ".4g")),
         ("parameters", lambda row: f"{row.parameters:,}"),
     ]
     return _table(rows, columns, texts=3)
 
 
 def complexity_table(rows: Sequence[NetworkRow]) -> str:
-    """A Markdown table of networks with the paper's Table 8 beside them."""
+    """A Markdown table of networks with the paper's Table 8 beside them; without times where nothing was timed."""
 
     def published(text: Callable[[Published], str]) -> Callable[[NetworkRow], str]:
         return lambda row: text(PUBLISHED[row.parameters]) if row.parameters in PUBLISHED else "-"
 
+    timed: list[Column[NetworkRow]] = [
+        ("ms a frame", _time),
+        ("peak GiB", lambda row: _number(row.peak_gib, ".2f")),
+    ]
     columns: list[Column[NetworkRow]] = [
         ("network", lambda row: row.network),
         ("dtype", lambda row: row.dtype),
         ("parameters", lambda row: f"{row.parameters:,}"),
         ("GMAC", lambda row: _number(row.gmac, ".2f")),
-        ("scan, Gop", lambda row: _number(row.scan_gop, ".2f")),
-        ("ms a frame", _time),
-        ("peak GiB", lambda row: _number(row.peak_gib, ".2f")),
+        ("scan, Gop", lambda row: _number(row.scan_gop or None, ".2f")),
+        *(timed if any(_time(row) != "-" for row in rows) else []),
         ("paper: parameters (M)", published(lambda p: f"{p.parameters}")),
         ("paper: FLOPs (G)", published(lambda p: f"{p.gflops}")),
         ("paper: ms, RTX A6000", published(lambda p: _number(p.ms, "g"))),
@@ -105,10 +110,11 @@ def write_csv(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: 
         | dict(environment)
         for row in rows
     ]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(lines[0]) if lines else [])
-        writer.writeheader()
-        writer.writerows(lines)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, rows: Rows, environment: Mapping[str, str], ceilings: Ceilings | None) -> None:
@@ -118,7 +124,7 @@ def write_json(path: Path, rows: Rows, environment: Mapping[str, str], ceilings:
         "ceilings": dataclasses.asdict(ceilings) if ceilings else None,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column[Row]], texts: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsrm_arch.cli.measuring import numbers
-from vsrm_arch.cli.testing import TestFile, add_tests, read_tests, run_test
+from vsrm_arch.cli.testing import TestFile, add_tests, check_needs, read_tests, run_test
 from vsrm_arch.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     folders = _named_folders(args.method, {*RESERVED, *(test.name for test in tests)})
     dataset = _dataset(tests, args.dataset)
     clip = given(tests[0].datasets[dataset], args.clip)
-    number = clip.length // 2 if args.frame is None else args.frame
+    number = _number(args.frame, clip, tests)
     shown = clip.truth or clip.bicubic
     height, width = shown.frame(number).shape[:2]
     _check_inside(args.row, region, height, width)
@@ -111,7 +111,6 @@ def _tested(
     tests: list[TestFile], dataset: str, clip: "Given", assignments: list[str], reuse: bool
 ) -> "list[Rendition]":
     """The clip by each test, which runs unless its pictures are known."""
-    from vsrm_arch.config.checking import check_files
     from vsrm_arch.figures.renditions import enlarged_by
 
     def pictures(test: TestFile) -> "Rendition":
@@ -125,7 +124,7 @@ def _tested(
                 known[test.name] = pictures(test)
     waiting = [test for test in tests if test.name not in known]
     for test in waiting:
-        check_files(test.options, test.path)
+        check_needs(test)
     for test in waiting:
         if not run_test(test, assignments):
             raise UserError(f"{test.path}: its test has failed, see above")
@@ -148,6 +147,21 @@ def _dataset(tests: list[TestFile], name: str | None) -> str:
                 "have with --dataset"
             )
     return chosen
+
+
+def _number(frame: int | None, clip: "Given", tests: list[TestFile]) -> int:
+    """The frame that is shown; all methods must have it."""
+    if frame is None:
+        return clip.length // 2
+    if not 0 <= frame < clip.length:
+        raise UserError(f"--frame {frame}: {clip.clip} has frames 0 to {clip.length - 1}")
+    for test in tests:
+        if frame not in _saved(test, clip.length):
+            raise UserError(
+                f"--frame {frame}: {test.path} saves frame {clip.length // 2} of {clip.clip} alone; leave --frame out, "
+                "or set val:center_frame_only=false"
+            )
+    return frame
 
 
 def _check_inside(row: int | None, region: "Region | None", height: int, width: int) -> None:

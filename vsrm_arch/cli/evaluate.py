@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from vsrm_arch.cli.measuring import check_files
-from vsrm_arch.cli.testing import TestFile, add_tests, read_tests, run_test
+from vsrm_arch.cli.measuring import check_files, progress
+from vsrm_arch.cli.testing import TestFile, add_tests, check_needs, read_tests, run_test
 from vsrm_arch.errors import UserError
 
 __all__ = ["add_arguments", "run"]
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: If an argument, an option file or a results file is at fault.
     """
-    from vsrm_arch.config.checking import check_files as check_named_files
+    from vsrm_arch.bench import NetworkFile, check_count
     from vsrm_arch.evaluation import BICUBIC, MEAN, read_scores, score_tables, write_scores
     from vsrm_arch.files import write_text
 
@@ -59,10 +59,13 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("nothing to evaluate: name the option files of tests with -opt")
     check_files(args, "csv", "markdown")
     tests = read_tests(args.opt, args.force_yml, reserved=[BICUBIC, MEAN])
+    with progress():
+        for test in tests:
+            check_count(NetworkFile.of(test.path, test.options["network_g"]))
     known = [args.reuse and _are_known(test) for test in tests]
     for test, reused in zip(tests, known, strict=True):
         if not reused:
-            check_named_files(test.options, test.path)
+            check_needs(test)
     failed = []
     scores = []
     for test, reused in zip(tests, known, strict=True):
@@ -73,13 +76,14 @@ def run(args: argparse.Namespace) -> int:
             failed.append(test.path)
         else:
             scores += [score for file in _files(test) for score in read_scores(test.name, file)]
-    tables = score_tables(scores)
-    if tables:
+    # Without figures the files stay as they are: they may hold those of an earlier evaluation.
+    if scores:
+        tables = score_tables(scores)
         sys.stdout.write(f"{tables}\n")
-    if args.markdown is not None:
-        write_text(args.markdown, f"{tables}\n")
-    if args.csv is not None:
-        write_scores(args.csv, scores)
+        if args.markdown is not None:
+            write_text(args.markdown, f"{tables}\n")
+        if args.csv is not None:
+            write_scores(args.csv, scores)
     if failed:
         sys.stderr.write(f"failed, so missing above: {', '.join(failed)}\n")
     return int(bool(failed))

@@ -106,24 +106,31 @@ def finish(
     bars: "Sequence[Bar]",
     label: str,
 ) -> int:
-    """Prints and writes what was measured; returns the exit status."""
+    """Prints and writes what was measured; returns the exit status.
+
+    Where everything has failed the files stay as they are: they may hold what was measured before.
+    """
     from vsrm_arch.bench import environment
     from vsrm_arch.bench.plot import plot
     from vsrm_arch.bench.report import markdown, write_csv, write_json
+    from vsrm_arch.files import write_text
 
     program = Path(sys.argv[0]).name.replace("__main__.py", "python -m vsrm_arch")
     about = environment(device, f"{program} {shlex.join(sys.argv[1:])}")
     text = markdown(table, settings, about, ceilings)
     sys.stdout.write(text)
+    failed = [row.status.startswith("failed") for row in rows]
+    if all(failed):
+        return 1
     if args.markdown is not None:
-        args.markdown.write_text(text, encoding="utf-8")
+        write_text(args.markdown, text)
     if args.csv is not None:
         write_csv(args.csv, rows, about, ceilings)
     if args.json is not None:
         write_json(args.json, rows, about, ceilings)
     if args.plot is not None and bars:
         plot(args.plot, bars, label, f"{about['device']}, torch {about['torch']}")
-    return int(any(row.status.startswith("failed") for row in rows))
+    return int(any(failed))
 
 
 @contextmanager

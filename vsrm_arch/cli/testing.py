@@ -10,7 +10,7 @@ from typing import Any
 
 from vsrm_arch.errors import UserError
 
-__all__ = ["TestFile", "add_tests", "read_tests", "run_test"]
+__all__ = ["TestFile", "add_tests", "check_needs", "read_tests", "run_test"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,20 @@ def read_tests(paths: Sequence[str], assignments: Sequence[str], reserved: Itera
             _check_alike(other, test)
         tests.append(test)
     return tests
+
+
+def check_needs(test: TestFile) -> None:
+    """Looks for what a test needs, so that what is missing is told before any test has run.
+
+    Raises:
+        UserError: If a file that it opens, or something that a metric needs, is missing.
+    """
+    from vsrm_arch.config.checking import check_files
+    from vsrm_arch.metrics.traits import prepare
+
+    check_files(test.options, test.path)
+    for metric in (test.val.get("metrics") or {}).values():
+        prepare(metric)
 
 
 def run_test(test: TestFile, assignments: Sequence[str]) -> bool:

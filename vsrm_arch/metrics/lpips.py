@@ -67,8 +67,8 @@ def calculate_lpips(
             f"calculate_lpips: {height}x{width} pixels are too few for net: {net}, which takes {_SMALLEST[net]} and "
             "more on each side; leave that metric out"
         )
-    network = _network(net)
-    device = next(network.parameters()).device
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    network = _network(net).to(device)
     ours, truth = (img2tensor(frame.astype(np.float32) / 127.5 - 1).unsqueeze(0).to(device) for frame in pair)
     with torch.no_grad():
         return network(ours, truth).item()
@@ -102,5 +102,5 @@ def _network(net: str) -> nn.Module:
                 f"calculate_lpips: no weights of {_TRUNKS[net]} ({first_line(error)}); download {url} and save it as "
                 f"{path}"
             ) from error
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return network.requires_grad_(False).to(device)
+    # On the CPU: a process that only looks whether the weights are there needs no GPU.
+    return network.requires_grad_(False)
