@@ -46,6 +46,7 @@ KERNEL_PACKAGES = {"triton", "mamba_ssm", "selective_scan_cuda", "causal_conv1d"
 # Imported name → the distribution that brings it, where they differ.
 DISTRIBUTIONS = {
     "cv2": "opencv-python",
+    "huggingface_hub": "huggingface-hub",
     "skimage": "scikit-image",
     "tensorboard": "tb-nightly",
     "yaml": "pyyaml",
