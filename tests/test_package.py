@@ -26,7 +26,7 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 # A part imports from the storeys below its own. Those at the bottom know none of the others.
 STOREYS = (
     {"errors", "files", "memory", "plotting", "precision", "sizes", "tables", "weights", "wording"},
-    {"config", "distributed"},
+    {"config", "distributed", "video"},
     {"ops"},
     {"layers"},
     {"alignments", "graphs"},
@@ -34,7 +34,7 @@ STOREYS = (
     {"archs"},
     {"losses", "metrics", "inference"},
     {"models", "data"},
-    {"bench", "evaluation", "figures"},
+    {"bench", "evaluation", "figures", "upscaling"},
     # It hands functions of every storey to BasicSR, and no storey imports it.
     {"compat"},
     {"cli"},
@@ -46,6 +46,7 @@ KERNEL_PACKAGES = {"triton", "mamba_ssm", "selective_scan_cuda", "causal_conv1d"
 # Imported name → the distribution that brings it, where they differ.
 DISTRIBUTIONS = {
     "cv2": "opencv-python",
+    "huggingface_hub": "huggingface-hub",
     "skimage": "scikit-image",
     "tensorboard": "tb-nightly",
     "yaml": "pyyaml",

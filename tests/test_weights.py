@@ -26,7 +26,7 @@ class Evil:
 BAD_FILES = [
     (None, "path.pretrain_network_g: cannot read {path}: No such file or directory; check the path"),
     (b"", "path.pretrain_network_g: {path} is no checkpoint, or a damaged one"),
-    (b"<html>not found</html>", "path.pretrain_network_g: {path} is no checkpoint, or a damaged one"),
+    (b"<html>not found</html>", "path.pretrain_network_g: {path} is a web page, not the weights: download the file"),
     ("truncated", "path.pretrain_network_g: {path} is no checkpoint, or a damaged one"),
     ({"params": {"a": Evil()}}, "path.pretrain_network_g: {path} holds Python objects besides tensors"),
     ([torch.zeros(1)], "path.pretrain_network_g: {path} holds a list, not a dict of weights"),
@@ -49,6 +49,7 @@ BAD_FILES = [
         {"params": {}, "metadata": {"network": {"type": "VSRM", "embed_dim": 72}}},
         "The file was made with network_g {{'type': 'VSRM', 'embed_dim': 72}}. Set network_g accordingly",
     ),
+    ({"params": {}, "metadata": {"package": "other"}}, "first.bias, …). Set network_g accordingly"),
 ]
 
 
@@ -96,6 +97,14 @@ class TestFit:
 
 
 class TestLoadWeights:
+    def test_from_safetensors(self, tmp_path):
+        from safetensors.torch import save_file
+
+        source, network = Small(), Small()
+        save_file(source.state_dict(), tmp_path / "a.safetensors")
+        load_weights(network, tmp_path / "a.safetensors", "params_ema", fallback="params")
+        assert torch.equal(network.first.weight, source.first.weight)
+
     def test_what_fits(self, tmp_path, caplog):
         source, network = Small(channels=5), Small()
         torch.save({"params": source.state_dict()}, tmp_path / "other.pth")

@@ -1,6 +1,7 @@
 """Network files: weights, read with weights only, what they belong to, and which of them fit a network."""
 
 import inspect
+import json
 import logging
 import pickle
 from collections.abc import Mapping
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from vsrm_arch.errors import UserError, first_line
 from vsrm_arch.wording import counted, some
 
-__all__ = ["fit", "load_weights", "network_metadata", "read"]
+__all__ = ["METADATA_KEY", "fit", "load_weights", "network_metadata", "read"]
+
+# The key of a .safetensors file's header under which the metadata stand, as JSON: the header holds texts only.
+METADATA_KEY = "vsrm_arch"
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -23,30 +27,72 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU, tensors and plain values only.
 
     Args:
-        path: The file.
+        path: The file. One that ends in .safetensors (extra ``hub``) is read as BasicSR lays out its own: the tensors
+            are ``params``, and what its header holds under ``METADATA_KEY`` is ``metadata``.
         what: What names it, for the messages: an option's key, say.
 
     Raises:
         UserError: If the file is missing, damaged, or holds anything but tensors and plain values.
     """
+    path = Path(path)
+    read_format = _read_safetensors if path.suffix.lower() == ".safetensors" else _read_pickle
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_format(path, what)
     except OSError as error:
         raise UserError(f"{what}: cannot read {path}: {error.strerror or error}; check the path") from error
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" not in str(error):
-            raise UserError(f"{what}: {path} is no checkpoint, or a damaged one; give another file") from error
-        raise UserError(
-            f"{what}: {path} holds Python objects besides tensors, which could run code and are not loaded; "
-            "save its state dict alone"
-        ) from error
-    except Exception as error:  # a damaged archive fails in many ways
-        raise UserError(
-            f"{what}: {path} is no checkpoint, or a damaged one ({first_line(error)[:120]}); give another file"
-        ) from error
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file fails in many ways
+        fault = _mistaken(path) or (
+            f"is no checkpoint, or a damaged one ({first_line(error)[:120]}); give another file"
+        )
+        raise UserError(f"{what}: {path} {fault}") from error
     if not isinstance(content, dict):
         raise UserError(f"{what}: {path} holds a {type(content).__name__}, not a dict of weights; give another file")
     return content
+
+
+def _read_pickle(path: Path, what: str) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error):
+            raise UserError(
+                f"{what}: {path} holds Python objects besides tensors, which could run code and are not loaded; "
+                "save its state dict alone"
+            ) from error
+        # PyTorch's own message is a paragraph that advises to load with code.
+        raise UserError(
+            f"{what}: {path} {_mistaken(path) or 'is no checkpoint, or a damaged one; give another file'}"
+        ) from error
+
+
+def _read_safetensors(path: Path, what: str) -> dict[str, Any]:
+    try:
+        from safetensors import safe_open
+    except ImportError:
+        raise UserError(f"{what}: reading {path} needs safetensors: pip install 'vsrm-arch[hub]'") from None
+    path.open("rb").close()  # safetensors does not say why a file cannot be opened
+    with safe_open(path, framework="pt", device="cpu") as file:
+        content: dict[str, Any] = {"params": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+        header = file.metadata() or {}
+    if METADATA_KEY in header:
+        try:
+            content["metadata"] = json.loads(header[METADATA_KEY])
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{what}: {path}: {METADATA_KEY} in its header is no JSON; make the file anew") from error
+    return content
+
+
+def _mistaken(path: Path) -> str | None:
+    """What a file is that often lies where weights should, or None if it is none of these."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the weights: fetch them with `git lfs pull`"
+    if start.startswith((b"<!doctype", b"<html")):
+        return "is a web page, not the weights: download the file that the page offers"
+    return None
 
 
 def load_weights(
@@ -103,7 +149,8 @@ def load_weights(
 
 def _made_by(content: dict[str, Any]) -> str:
     metadata = content.get("metadata")
-    return f"The file was made with network_g {metadata['network']}. " if isinstance(metadata, dict) else ""
+    known = isinstance(metadata, dict) and "network" in metadata
+    return f"The file was made with network_g {content['metadata']['network']}. " if known else ""
 
 
 def fit(network: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -126,13 +173,13 @@ def fit(network: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Te
     return fitting, [f"{counted(len(names), 'weight')} {fault} ({some(names)})" for fault, names in faults if names]
 
 
-def network_metadata(network_g: dict[str, Any], scale: int, iteration: int) -> dict[str, Any]:
+def network_metadata(network_g: Mapping[str, Any], scale: int, iteration: int | None) -> dict[str, Any]:
     """What a later program needs to build the network that a file's weights belong to.
 
     Args:
         network_g: The option section: the type and the arguments given.
         scale: Enlargement.
-        iteration: Iterations trained.
+        iteration: Iterations trained; None: not known.
 
     Returns:
         Plain values: ``network`` is a whole ``network_g`` section with the defaults of today filled in, without paths

@@ -33,6 +33,8 @@ OPTIONAL = {
     "mamba-ssm": f"the fast scan on NVIDIA GPUs: {INSTALL_CUDA}",
     "causal-conv1d": f"the fast convolution before it: {INSTALL_CUDA}",
     "av": "reading and writing video files: pip install 'vsrm-arch[video]'",
+    "safetensors": "weights in .safetensors files: pip install 'vsrm-arch[hub]'",
+    "huggingface-hub": "weights from the Hugging Face Hub: pip install 'vsrm-arch[hub]'",
     "lpips": "the metric calculate_lpips: pip install 'vsrm-arch[metrics]'",
 }
 # Where an installed distribution must prove itself: a build can lack its CUDA part.

@@ -10,7 +10,7 @@ from typing import Any
 from vsrm_arch.config.messages import OptionError
 from vsrm_arch.errors import first_line
 
-__all__ = ["try_to_build"]
+__all__ = ["silence", "try_to_build"]
 
 # Their constructors fetch weights, whatever their arguments are.
 _FETCHING = ("PerceptualLoss", "VGGFeatureExtractor")
@@ -43,7 +43,7 @@ def try_to_build(entry: Callable[..., object], arguments: Mapping[str, Any], whe
     # the CPU, too.
     for device in ("meta", "cpu"):
         try:
-            with _silence(), torch.device(device):
+            with silence(), torch.device(device):
                 entry(**rest)
             return
         except Exception as error:
@@ -52,8 +52,8 @@ def try_to_build(entry: Callable[..., object], arguments: Mapping[str, Any], whe
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Neither log records nor warnings: the network will be built again."""
+def silence() -> Iterator[None]:
+    """A block without log records and warnings, for a network that is built on trial or without its files."""
     disabled = logging.root.manager.disable
     logging.disable()
     try:

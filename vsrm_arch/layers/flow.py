@@ -9,6 +9,7 @@ from basicsr.archs.spynet_arch import SpyNet
 from torch import Tensor, nn
 
 from vsrm_arch.errors import UserError, first_line
+from vsrm_arch.ops.exporting import without_autocast
 from vsrm_arch.sizes import SizeRequirements, pad_to
 from vsrm_arch.weights import fit
 
@@ -101,5 +102,5 @@ def estimate_flow(spynet: nn.Module | None, frames: Tensor) -> tuple[Tensor, Ten
         parts = [spynet(t, r) for t, r in zip(targets.split(pairs), references.split(pairs), strict=True)]
         return torch.cat(parts)[..., :H, :W].reshape(B, T - 1, 2, H, W)
 
-    with torch.autocast(frames.device.type, enabled=False):
+    with without_autocast(frames.device.type):
         return flow(later, earlier), flow(earlier, later)

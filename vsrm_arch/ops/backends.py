@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import torch
 
 from vsrm_arch.errors import UserError
+from vsrm_arch.ops.exporting import is_exporting
 
 __all__ = ["INSTALL_CUDA", "Backend", "BackendInfo", "Backends", "unordered_sums"]
 
@@ -107,8 +108,7 @@ class Backends(Generic[Op]):
             return self._stand_in
         name, origin = self._named(requested)
         if name is None:
-            usable = (b for b in self._backends.values() if b.obstacle(device_type) is None and limit(b.name) is None)
-            backend = next(usable)
+            backend = next(b for b in self._candidates() if b.obstacle(device_type) is None and limit(b.name) is None)
         else:
             backend = self._backends[name]
             obstacle = backend.obstacle(device_type) or limit(name)
@@ -148,6 +148,11 @@ class Backends(Generic[Op]):
             )
             for n, obstacle in obstacles.items()
         ]
+
+    def _candidates(self) -> Iterator[Backend[Op]]:
+        """The backends, the best first; while a program is exported those that are made of PyTorch's own operations."""
+        plain = ("portable", "naive") if is_exporting() else self.names
+        return (backend for name, backend in self._backends.items() if name in plain)
 
     def _named(self, requested: str | None) -> tuple[str | None, str]:
         """The name asked for, if any, and who asked."""

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vsrm_arch.ops.exporting import without_autocast
 from vsrm_arch.ops.matrices import working_dtype
 
 __all__ = ["scan_parameters"]
@@ -34,7 +35,7 @@ def _one_after_the_other(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tupl
 def _multiplied_out(u: Tensor, x_weight: Tensor, dt_weight: Tensor) -> tuple[Tensor, Tensor]:
     """More arithmetic, but one product of even sizes in place of two that stride through memory."""
     channels, rank = dt_weight.shape[-2:]
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u.device.type):
         rows = x_weight[rank:].expand(*dt_weight.shape[:-2], -1, -1)
         weight = torch.cat((dt_weight @ x_weight[:rank], rows), dim=-2)
     if dt_weight.dim() == 2:

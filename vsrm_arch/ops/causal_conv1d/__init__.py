@@ -11,6 +11,7 @@ from vsrm_arch.ops.causal_conv1d import cuda, fused
 from vsrm_arch.ops.causal_conv1d.naive import causal_conv1d_naive
 from vsrm_arch.ops.causal_conv1d.portable import causal_conv1d_portable
 from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
+from vsrm_arch.ops.exporting import is_exporting, operation, without_autocast
 from vsrm_arch.ops.scan_order import ScanOrder, check_scan_order
 
 __all__ = ["BACKENDS", "causal_conv1d"]
@@ -74,12 +75,15 @@ def causal_conv1d(
     if activation not in ("silu", None):
         raise ValueError(f"activation: expected 'silu' or None, got {activation!r}")
 
+    if backend is None and is_exporting():
+        return _exported(x, weight, bias, activation, reverse is True, reverse == "both", scan_order, num_frames)
+
     def limit(name: str) -> str | None:
         limits = {"causal_conv1d": cuda.limit, "triton": fused.limit}
         return limits[name](x, weight) if name in limits else None
 
     run = BACKENDS.choose(backend, x.device.type, limit)
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device.type):
         if reverse != "both" or run is fused.causal_conv1d_fused:
             return run(x, weight, bias, activation, reverse, scan_order, num_frames)
         biases = (None, None) if bias is None else bias.unbind()
@@ -89,3 +93,16 @@ def causal_conv1d(
                 run(x, weight[1], biases[1], activation, True, scan_order, num_frames),
             ]
         )
+
+
+def _run(*arguments: Any) -> Tensor:
+    x, weight, bias, activation, reverse, both, scan_order, num_frames = arguments
+    return causal_conv1d(x, weight, bias, activation, "both" if both else reverse, scan_order, num_frames)
+
+
+_exported = operation(
+    "causal_conv1d(Tensor x, Tensor weight, Tensor? bias, str? activation, bool reverse, bool both, str scan_order, "
+    "int num_frames) -> Tensor",
+    _run,
+    lambda x, weight, *_: x.new_empty(*weight.shape[:-2], *x.shape),
+)

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from vsrm_arch.ops import triton
@@ -11,6 +10,7 @@ from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
 from vsrm_arch.ops.cross_scan import fused
 from vsrm_arch.ops.cross_scan.naive import cross_scan_naive
 from vsrm_arch.ops.cross_scan.portable import cross_scan_portable
+from vsrm_arch.ops.exporting import is_exporting, operation, without_autocast
 
 __all__ = ["BACKENDS", "cross_scan"]
 
@@ -76,9 +76,20 @@ def cross_scan(
     check_shape("delta_bias", delta_bias, (channels,), "E")
     check_same_device(u, {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "delta_bias": delta_bias})
 
+    if backend is None and is_exporting():
+        return _exported(u, delta, A, B, C, D, delta_bias, delta_softplus)
+
     def limit(name: str) -> str | None:
         return fused.limit(u, A) if name == "triton" else None
 
     run = BACKENDS.choose(backend, u.device.type, limit)
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u.device.type):
         return run(u, delta, A, B, C, D, delta_bias, delta_softplus)
+
+
+_exported = operation(
+    "cross_scan(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, "
+    "bool delta_softplus) -> Tensor",
+    cross_scan,
+    lambda u, *_: u.new_empty(u.shape[0], u.shape[2]),
+)

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from vsrm_arch.ops import triton
@@ -10,6 +9,7 @@ from vsrm_arch.ops.backends import Backend, Backends
 from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
 from vsrm_arch.ops.encoded_sample import fused, portable
 from vsrm_arch.ops.encoded_sample.naive import encoded_sample_naive
+from vsrm_arch.ops.exporting import without_autocast
 
 __all__ = ["BACKENDS", "encoded_sample"]
 
@@ -64,5 +64,5 @@ def encoded_sample(
         return limits[name](feature) if name in limits else None
 
     run = BACKENDS.choose(backend, feature.device.type, limit)
-    with torch.autocast(feature.device.type, enabled=False):
+    with without_autocast(feature.device.type):
         return run(feature, position, local, extent)

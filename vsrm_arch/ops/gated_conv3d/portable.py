@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from vsrm_arch.ops.exporting import without_autocast
+
 __all__ = ["gated_conv3d_portable"]
 
 
@@ -19,6 +21,6 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     # On a CPU, PyTorch 2.15 gets the gradient of a depthwise weight wrong in half precision where frames are small.
     dtype = torch.float32 if x.device.type == "cpu" and x.dtype.itemsize == 2 else x.dtype
     frames, weight, bias = rearrange(x, "b t h w c -> b c t h w").to(dtype), weight.to(dtype), bias.to(dtype)
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device.type):
         y = F.conv3d(frames, weight, bias, padding=1, groups=len(weight))
     return rearrange(y, "b c t h w -> b t h w c").to(x.dtype)

@@ -8,6 +8,7 @@ from torch import Tensor
 from vsrm_arch.ops import triton
 from vsrm_arch.ops.backends import Backend, Backends
 from vsrm_arch.ops.checks import check_dims, check_same_device, check_shape
+from vsrm_arch.ops.exporting import is_exporting, operation, without_autocast
 from vsrm_arch.ops.scan_order import ScanOrder, check_scan_order
 from vsrm_arch.ops.selective_scan import fused, mamba_ssm
 from vsrm_arch.ops.selective_scan.naive import selective_scan_naive
@@ -95,13 +96,16 @@ def selective_scan(
     check_same_device(u, {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias})
     check_scan_order(length, scan_order, num_frames)
 
+    tensors = (u, delta, A, B, C, D, z, delta_bias)
+    if backend is None and is_exporting():
+        return _exported(*tensors, delta_softplus, reverse is True, reverse == "both", scan_order, num_frames)
+
     def limit(name: str) -> str | None:
         limits = {"mamba_ssm": mamba_ssm.limit, "triton": fused.limit}
         return limits[name](u, A) if name in limits else None
 
     run = BACKENDS.choose(backend, u.device.type, limit)
-    tensors = (u, delta, A, B, C, D, z, delta_bias)
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u.device.type):
         if reverse != "both" or run is fused.selective_scan_fused:
             return run(*tensors, delta_softplus, reverse, scan_order, num_frames)
         forwards, backwards = zip(*((None, None) if t is None else t.unbind() for t in tensors), strict=True)
@@ -111,3 +115,17 @@ def selective_scan(
                 run(*backwards, delta_softplus, True, scan_order, num_frames),
             ]
         )
+
+
+def _run(*arguments: Any) -> Tensor:
+    u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse, both, scan_order, num_frames = arguments
+    direction: Any = "both" if both else reverse
+    return selective_scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, direction, scan_order, num_frames)
+
+
+_exported = operation(
+    "selective_scan(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias, "
+    "bool delta_softplus, bool reverse, bool both, str scan_order, int num_frames) -> Tensor",
+    _run,
+    lambda u, *_: torch.empty_like(u, memory_format=torch.contiguous_format),
+)
