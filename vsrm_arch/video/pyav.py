@@ -25,7 +25,7 @@ def pyav(what: str) -> Any:
         import av
     except ImportError:
         raise UserError(f'{what} needs PyAV: pip install "vsrm-arch[video]"') from None
-    if int(av.__version__.partition(".")[0]) < 17:
+    if _major(av) < 17:
         raise UserError(f'PyAV {av.__version__} is too old: {what} needs pip install --upgrade "vsrm-arch[video]"')
     return av
 
@@ -43,8 +43,10 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         UserError: If it is missing, no readable video, or PyAV is not installed.
     """
     av = pyav(f"reading {path}")
+    # Tags in an old file's own alphabet are no reason to refuse it; from PyAV 19 on they never are.
+    lenient = {"metadata_errors": "replace"} if _major(av) < 19 else {}
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path), **lenient) as container:
             stream = main_stream(container)
             if stream is None:
                 raise UserError(f"{path} holds no video; leave it out")
@@ -62,3 +64,7 @@ def main_stream(container: Any) -> Any:
 def is_cover(stream: Any) -> bool:
     """Whether a stream is a picture that goes with the film, as a poster does."""
     return bool(stream.disposition & type(stream.disposition).attached_pic)
+
+
+def _major(av: Any) -> int:
+    return int(av.__version__.partition(".")[0])
