@@ -225,6 +225,7 @@ def _to_tensor(image: Image) -> Tensor:
 def _to_image(frame: Tensor, dtype: np.dtype[Any]) -> Image:
     """``(3, H, W)`` in [0, 1] → ``(H, W, 3)``; what lies outside is clipped."""
     most = int(np.iinfo(dtype).max)
-    scaled = frame.clamp(0, 1).mul_(most).round_().permute(1, 2, 0)
-    image: Image = np.ascontiguousarray(scaled.numpy().astype(dtype))
-    return image
+    # Whole numbers first: one byte a value is moved into place, not four.
+    scaled = (frame * most).round_().clamp_(0, most).to(torch.uint8 if most == 255 else torch.int32)
+    image: Image = scaled.permute(1, 2, 0).contiguous().numpy()
+    return image.astype(dtype, copy=False)
