@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from vsrm_arch.files import atomic_write, remedy, remove_partial_files, replace_folder, write_text
+from vsrm_arch.files import atomic_path, atomic_write, remedy, remove_partial_files, replace_folder, write_text
 
 
 class TestAtomicWrite:
@@ -58,6 +58,35 @@ class TestAtomicWrite:
         (tmp_path / "4.state").write_bytes(b"whole")
         remove_partial_files([tmp_path, tmp_path / "nowhere"])
         assert [path.name for path in tmp_path.iterdir()] == ["4.state"]
+
+
+class TestAtomicPath:
+    def test_content_is_replaced_whole(self, tmp_path):
+        path = tmp_path / "a.mp4"
+        path.write_bytes(b"old")
+        with atomic_path(path) as partial:
+            partial.write_bytes(b"new")
+            assert path.read_bytes() == b"old"
+        assert path.read_bytes() == b"new"
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_old_content_stays_after_an_error(self, tmp_path):
+        path = tmp_path / "a.mp4"
+        path.write_bytes(b"old")
+
+        def write_half():
+            with atomic_path(path) as partial:
+                partial.write_bytes(b"half")
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        with pytest.raises(OSError, match=r"No space left on device: '[^']*/a\.mp4'$"):
+            write_half()
+        assert path.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_a_writer_that_wrote_nothing(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"'[^']*/a\.mp4'$"), atomic_path(tmp_path / "a.mp4"):
+            pass
 
 
 def test_text_and_its_folder(tmp_path):

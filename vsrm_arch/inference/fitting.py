@@ -174,4 +174,5 @@ def _sides(side: int) -> list[int]:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:.2g} GiB"
+    gib = size / 2**30
+    return f"{gib:.0f} GiB" if gib >= 10 else f"{gib:.2g} GiB"

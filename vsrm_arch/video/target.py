@@ -69,7 +69,11 @@ class VideoTarget:
         with pyav(f"writing {path}").open(io.BytesIO(), "w", format=self._segment_format) as trial:
             self._open_encoder(trial)
         self._record = Record(path, recipe, resume)
-        self.num_done = sum(segment.num_frames for segment in self._segments)
+        segments = self._segments
+        self.num_done = sum(segment.num_frames for segment in segments)
+        # A frame's usual duration, and the time of the last frame written, in units of the time base.
+        self._usual = round(1 / (rate * time_base))
+        self._last = segments[-1].end - self._usual if segments else None
 
     @property
     def _segment_format(self) -> str:
@@ -100,8 +104,9 @@ class VideoTarget:
             frame = from_rgb(image, self._colour, self._encoding.pix_fmt)
             frame.time_base = self._time_base
             frame.pts = round(time / self._time_base)
-            if self._times:
-                frame.pts = max(frame.pts, self._times[-1] + 1)
+            if self._last is not None:
+                frame.pts = max(frame.pts, self._last + 1)
+            self._last = frame.pts
             self._times.append(frame.pts)
             self._container.mux(self._stream.encode(frame))
             if len(self._times) == _SEGMENT_FRAMES:
@@ -115,7 +120,7 @@ class VideoTarget:
             container, self._container = self._container, None
             container.mux(self._stream.encode(None))
             container.close()
-            end = self._times[-1] + round(1 / (self._rate * self._time_base))
+            end = self._times[-1] + self._usual
             self._record.add(self._file.name, len(self._times), self._times[0], end)
             self.num_done += len(self._times)
 

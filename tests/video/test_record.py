@@ -1,0 +1,71 @@
+import errno
+import json
+
+import pytest
+
+from vsrm_arch.errors import UserError
+from vsrm_arch.video import Record, faults_named, made_from
+
+
+def fails(match):
+    return pytest.raises(UserError, match=f"^[^\n]*{match}[^\n]*$")
+
+
+def test_the_next_run_finds_what_is_whole(tmp_path):
+    film = tmp_path / "a.mp4"
+    assert made_from(film) is None
+    Record(film, {"network": "x"}, resume=False).add("000000.mp4", 5, 0, 100)
+    assert made_from(film) == {"network": "x"}
+    assert Record(film, {"network": "x"}, resume=True).parts == [["000000.mp4", 5, 0, 100]]
+    assert json.loads((tmp_path / "a.mp4.partial/record.json").read_text())["recipe"] == {"network": "x"}
+
+
+def test_without_resume_it_goes(tmp_path):
+    film = tmp_path / "a.mp4"
+    Record(film, {}, resume=False).add("000000.mp4", 5, 0, 100)
+    assert Record(film, {}, resume=False).parts == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_differs_is_named(tmp_path):
+    film = tmp_path / "a.mp4"
+    Record(film, {"network": "x", "window": (1, 2)}, resume=False).write()
+    Record(film, {"network": "x", "window": (1, 2)}, resume=True)
+    message = "a.mp4.partial holds was made with network x, not y; give the same, or start again with --force"
+    with fails(message):
+        Record(film, {"network": "y", "window": (1, 2)}, resume=True)
+
+
+def test_stopped_before_the_first_part(tmp_path):
+    (tmp_path / "a.mp4.partial").mkdir()
+    assert Record(tmp_path / "a.mp4", {"network": "x"}, resume=True).parts == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": {}, "parts": [1]}'])
+def test_damage_is_told(tmp_path, content):
+    (tmp_path / "a.mp4.partial").mkdir()
+    (tmp_path / "a.mp4.partial/record.json").write_text(content)
+    with fails(r"a\.mp4\.partial is damaged; start again with --force, without --resume"):
+        made_from(tmp_path / "a.mp4")
+
+
+def test_the_folder_becomes_the_film(tmp_path):
+    record = Record(tmp_path / "a", {}, resume=False)
+    record.add("1.png")
+    assert list(record.take_out().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full; make room"),
+        (errno.EROFS, r"the disk fails \(broken\); use a folder that can be written"),
+    ],
+)
+def test_faults_of_the_disk(tmp_path, number, words):
+    film = tmp_path / "a.mp4"
+    with (
+        fails(rf"a\.mp4: {words}, then go on with --resume \(7 frames are kept in .*a\.mp4\.partial\)"),
+        faults_named(Record(film, {}, resume=False), film, 7),
+    ):
+        raise OSError(number, "broken")
