@@ -59,6 +59,17 @@ def test_pictures_are_one_film_in_natural_order():
     assert film.identity
 
 
+def test_folders_whose_names_hold_dots_or_nothing_else(monkeypatch):
+    Path("frames").rename("v1.5")
+    assert outputs(["v1.5"], None, 4) == ["v1.5_x4"]
+    folder = Path("v1.5").resolve()
+    monkeypatch.chdir(folder)
+    assert outputs(["."], None, 4) == [f"{folder}_x4"]
+    (folder / "sub").mkdir()
+    monkeypatch.chdir("sub")
+    assert outputs([".."], None, 4) == [f"{folder}_x4"]
+
+
 def test_a_name_that_looks_like_a_pattern(make_video):
     make_video("a[1].mp4", 2)
     assert outputs(["a[1].mp4"], None, 4) == ["a[1]_x4.mp4"]
