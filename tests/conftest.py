@@ -41,6 +41,41 @@ def vsrm_data() -> Path:
 
 
 @pytest.fixture
+def make_video():
+    """Writes a tiny video with a sound track: called with its path, the frames' number, their size and more."""
+    av = pytest.importorskip("av", reason="needs PyAV: the extra video")
+    import numpy as np
+
+    def make(path, num_frames=6, size=(16, 24), audio=True, codec="libx264", pix_fmt="yuv420p", **properties):
+        with av.open(str(path), "w") as film:
+            film.metadata["title"] = "A small film"
+            video = sound = None
+            if num_frames:
+                video = film.add_stream(codec, rate=25)
+                video.height, video.width, video.pix_fmt = *size, pix_fmt
+                for name, value in properties.items():
+                    setattr(video.codec_context, name, value)
+            if audio:
+                sound = film.add_stream("mp3" if str(path).endswith(".avi") else "aac", rate=44100)
+            for i in range(num_frames):
+                ramp = np.linspace(20 * i, 20 * i + 100, size[1]).astype(np.uint8)
+                image = np.broadcast_to(ramp[None, :, None], (*size, 3))
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                frame.pts = i
+                film.mux(video.encode(frame))
+            if video is not None:
+                film.mux(video.encode(None))
+            if sound is not None:
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, 8192), np.float32), format="fltp", layout="mono")
+                frame.rate, frame.pts = 44100, 0
+                film.mux(sound.encode(frame))
+                film.mux(sound.encode(None))
+        return path
+
+    return make
+
+
+@pytest.fixture
 def random_trunk(tmp_path, monkeypatch):
     """Saves random weights where torchvision looks for those that LPIPS takes: called with the network's name there.
 

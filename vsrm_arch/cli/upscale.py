@@ -7,6 +7,7 @@ windows and tiles are chosen to fit the memory that is free. Videos need the ext
 
 import argparse
 import logging
+import math
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from vsrm_arch.inference import LoadedNetwork
     from vsrm_arch.precision import Precision
-    from vsrm_arch.upscaling import Run
+    from vsrm_arch.upscaling import Film, Run
 
 __all__ = ["add_arguments", "run"]
 
@@ -111,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: must be at least {least}")
+    if args.preview is not None and not math.isfinite(args.preview):
+        raise UserError(f"--preview {args.preview}: expected seconds from the start of the film, such as 12.5")
     device = use_device(args.device)
     with progress():
         loaded = _load(args.weights, args.opt, device)
@@ -144,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         if args.preview is not None:
             time = None if args.preview < 0 else Fraction(args.preview)
             for film in runs:
-                sys.stdout.write(f"{film.preview(film.film.output.with_suffix('.png'), time)}\n")
+                sys.stdout.write(f"{film.preview(_preview_of(film.film), time)}\n")
             return 0
         return max([_enlarge(film, alone=len(runs) == 1) for film in runs], default=0)
 
@@ -159,6 +162,12 @@ def _enlarge(run: "Run", alone: bool) -> int:
         sys.stderr.write(f"error: {first_line(error)}\n")
         return 1
     return 0
+
+
+def _preview_of(film: "Film") -> Path:
+    """A folder's name may hold dots."""
+    output = film.output
+    return output.with_name(f"{output.name if film.to_pictures else output.stem}.png")
 
 
 def _there(output: Path) -> bool:

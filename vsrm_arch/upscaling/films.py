@@ -127,7 +127,10 @@ def _naming(output: Path | None, scale: int, count: int, to_pictures: bool) -> N
             # Pictures of one film go into the folder itself.
             if output is not None and count == 1:
                 return output
-            return (path.parent if output is None else output) / f"{path.stem if path.suffix else path.name}_x{scale}"
+            if path.name in ("", ".."):
+                path = path.resolve()
+            name = path.name if pictures else path.stem
+            return (path.parent if output is None else output) / f"{name}_x{scale}"
         suffix = path.suffix if path.suffix.lower() in CONTAINERS else ".mkv"
         return (path.parent if output is None else output) / f"{path.stem}_x{scale}{suffix}"
 

@@ -111,7 +111,7 @@ class PictureTarget:
     Args:
         path: The folder.
         recipe: What its frames are made from.
-        names: The pictures' names without suffix; None: numbers from 00000000 on.
+        names: The pictures' names without suffix; None, or where two are the same: numbers from 00000000 on.
         resume: Whether to go on after what an earlier run has left.
 
     Attributes:
@@ -125,7 +125,8 @@ class PictureTarget:
         self, path: Path, recipe: Mapping[str, Any], names: tuple[str, ...] | None = None, resume: bool = False
     ) -> None:
         self.path = path
-        self._names = names
+        # a.png and a.jpg are two frames.
+        self._names = names if names is not None and len(set(names)) == len(names) else None
         self._record = Record(path, recipe, resume)
         self.num_done = 0
         while resume and self._file(self.num_done).is_file():

@@ -243,6 +243,7 @@ class Run:
         bicubic = self._by_bicubic(clip[index])
         line = np.full((len(enlarged), 2 * _LINE, 3), np.iinfo(enlarged.dtype).max, enlarged.dtype)
         picture = np.concatenate([bicubic, line, enlarged], axis=1)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(encode_png(np.ascontiguousarray(picture[..., ::-1])))
         return path

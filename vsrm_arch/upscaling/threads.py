@@ -31,18 +31,30 @@ def behind(function: Callable[..., None], number: int) -> Iterator[Callable[...,
     """Calls a function in a thread, in order; the caller waits only where so many calls are waiting.
 
     Yields:
-        What to call in its place. It raises what an earlier call has raised.
+        What to call in its place. It raises what an earlier call has raised; after that, nothing is called any more.
 
     Raises:
         Exception: What the last calls raise, when the block ends without an error.
     """
     with ThreadPoolExecutor(1, "writing") as thread:
         waiting: deque[Future[None]] = deque()
+        failed = False
+
+        def guarded(*arguments: Any) -> None:
+            # What comes behind a fault has lost its place.
+            nonlocal failed
+            if failed:
+                return
+            try:
+                function(*arguments)
+            except BaseException:
+                failed = True
+                raise
 
         def call(*arguments: Any) -> None:
             if len(waiting) >= number:
                 waiting.popleft().result()
-            waiting.append(thread.submit(function, *arguments))
+            waiting.append(thread.submit(guarded, *arguments))
 
         try:
             yield call
