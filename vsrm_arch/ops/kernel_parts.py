@@ -143,7 +143,9 @@ def store_sums(pointer, cells, mask, PRECISION: tl.constexpr, CHANNELS: tl.const
     thread has the states of a channel, and so hands over rows of the transposed cells.
     """
     if PRECISION == "bf16":
-        sums = product(tl.full((16, CHANNELS), 1.0, tl.bfloat16), tl.trans(cells.to(tl.bfloat16)))
+        # Made in float32: the interpreter of some versions of Triton knows no constant of bfloat16.
+        ones = tl.full((16, CHANNELS), 1.0, tl.float32).to(tl.bfloat16)
+        sums = product(ones, tl.trans(cells.to(tl.bfloat16)))
     else:
         sums = tl.dot(tl.full((16, CHANNELS), 1.0, tl.float32), tl.trans(cells), input_precision=PRECISION)
     row = tl.arange(0, 16)[:, None]
