@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -190,6 +191,13 @@ def workspace(tmp_path):
         folder.mkdir(parents=True)
         for index in range(3):
             cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 255, (32, 48, 3), np.uint8))
+    with av.open(str(tmp_path / "holiday.mp4"), "w") as video:
+        stream = video.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for _ in range(3):
+            noise = rng.integers(0, 255, (32, 48, 3), np.uint8)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        video.mux(stream.encode())
     return tmp_path
 
 

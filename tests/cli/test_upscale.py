@@ -213,8 +213,8 @@ class TestLooking:
     @pytest.mark.parametrize("seconds", [[], ["0"], ["0.1"], ["99"]])
     def test_preview(self, capfd, seconds):
         assert upscale("a.mp4", "--preview", *seconds) == 0
-        assert capfd.readouterr().out == "a_x4.png\n"
-        picture = cv2.imread("a_x4.png")
+        assert capfd.readouterr().out == "a_x4_preview.png\n"
+        picture = cv2.imread("a_x4_preview.png")
         assert picture.shape == (64, 96 + 4 + 96, 3)
         assert (picture[:, 96:100] == 255).all()
         assert (picture[:, :96] == picture[:, 100:]).all()
@@ -222,10 +222,10 @@ class TestLooking:
 
     def test_preview_beside_an_output_in_a_new_folder(self, capfd):
         assert upscale("a.mp4", "--preview", "-o", "new/b.mp4") == 0
-        assert Path("new/b.png").is_file()
+        assert Path("new/b_preview.png").is_file()
         save_pictures("v1.5", ["1"])
         assert upscale("v1.5", "--preview") == 0
-        assert Path("v1.5_x4.png").is_file()
+        assert Path("v1.5_x4_preview.png").is_file()
 
     @pytest.mark.parametrize("seconds", ["nan", "inf"])
     def test_preview_of_no_time(self, capfd, seconds):

@@ -35,7 +35,7 @@ examples:
       holiday_x4.mp4, by the demonstration weights
 
   basicsr upscale holiday.mp4 --preview
-      a frame beside its bicubic enlargement, holiday_x4.png; --dry-run says how long the whole takes
+      a frame beside its bicubic enlargement, holiday_x4_preview.png; --dry-run says how long the whole takes
 
   basicsr upscale holiday.mp4 -o large.mkv --weights experiments/train_VSRM_REDS/models/net_g_latest.pth \\
       --codec libx265 --quality 18
@@ -167,7 +167,7 @@ def _enlarge(run: "Run", alone: bool) -> int:
 def _preview_of(film: "Film") -> Path:
     """A folder's name may hold dots."""
     output = film.output
-    return output.with_name(f"{output.name if film.to_pictures else output.stem}.png")
+    return output.with_name(f"{output.name if film.to_pictures else output.stem}_preview.png")
 
 
 def _there(output: Path) -> bool:
