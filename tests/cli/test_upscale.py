@@ -220,6 +220,13 @@ class TestLooking:
         assert (picture[:, :96] == picture[:, 100:]).all()
         assert not Path("a_x4.mp4").exists()
 
+    def test_an_interlaced_video(self, capfd, make_video):
+        make_video("fields.mp4", size=(32, 48), options={"x264-params": "interlaced=1"})
+        assert upscale("fields.mp4", "--dry-run") == 0
+        assert "fields.mp4 is interlaced" in capfd.readouterr().err
+        assert upscale("a.mp4", "--dry-run") == 0
+        assert "interlaced" not in capfd.readouterr().err
+
     def test_preview_beside_an_output_in_a_new_folder(self, capfd):
         assert upscale("a.mp4", "--preview", "-o", "new/b.mp4") == 0
         assert Path("new/b_preview.png").is_file()

@@ -1,5 +1,6 @@
 """From a film to the enlarged film: reading, network and writing, with what is said of them."""
 
+import logging
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from vsrm_arch.video import Encoding, VideoFile, VideoTarget, copied_streams, ma
 from vsrm_arch.wording import counted, some
 
 __all__ = ["Run", "Settings"]
+
+_logger = logging.getLogger("basicsr.vsrm_arch")
 
 # Frames that are read before they are wanted, and that wait to be written.
 _AHEAD, _BEHIND = 8, 4
@@ -92,6 +95,11 @@ class Run:
         if self._earlier is not None and not settings.resume and not settings.force:
             raise UserError(
                 f"{film.output}: an earlier run has left a part of it; --resume goes on after it, --force starts anew"
+            )
+        if source.interlaced:
+            _logger.warning(
+                "%s is interlaced, and its combs are enlarged, too: deinterlace it first (ffmpeg's filter bwdif).",
+                source.path,
             )
         self._bicubic = Bicubic(scale)
 
