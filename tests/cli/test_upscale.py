@@ -3,7 +3,11 @@
 import errno
 import os
 import random
+import signal
+import subprocess
 import sys
+import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -21,6 +25,20 @@ from vsrm_arch.video import target
 av = pytest.importorskip("av", reason="needs PyAV: the extra video")
 
 NETWORK = "BicubicWithWeight"
+SLOW = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import vsrm_arch  # before basicsr
+import test_upscale
+from vsrm_arch import cli
+from vsrm_arch.inference import Upscaler
+enlarge = Upscaler._enlarge
+def slow(*arguments):
+    time.sleep(0.4)
+    return enlarge(*arguments)
+Upscaler._enlarge = slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 class BicubicWithWeight(Bicubic):
@@ -318,6 +336,34 @@ class TestStops:
                 assert path.read_bytes() == Path("a_x4", path.name).read_bytes()
         else:
             assert same("a_x4.mp4", "whole.mp4")
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(240)
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+    def test_a_process(self, make_video, number):
+        make_video("b.mp4", 16)
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        # A job in the background of a shell ignores SIGINT, and hands that down.
+        interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        command = [sys.executable, "-c", SLOW, *arguments("b.mp4", *self.LOSSLESS)]
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=interruptible
+        ) as process:
+            while not Path("b_x4.mp4.partial").exists() and process.poll() is None:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            process.send_signal(number)
+            err = process.communicate(timeout=60)[1]
+        assert "Traceback" not in err
+        assert not Path("b_x4.mp4").exists()
+        if number == signal.SIGINT:
+            assert process.returncode == 130
+            assert err.splitlines()[-1].startswith("interrupted: ")
+            assert frames("b_x4.partial.mp4")
+        assert upscale("b.mp4", "--resume", *self.LOSSLESS) == 0
+        assert upscale("b.mp4", "-o", "whole.mp4", *self.LOSSLESS) == 0
+        assert same("b_x4.mp4", "whole.mp4")
+        assert not list(Path().glob("*.partial*"))
 
 
 class TestErrors:
