@@ -19,6 +19,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    # The longest first: of several processes none is left alone with it at the end.
+    items.sort(key=lambda item: not item.name.startswith("test_a_reader_follows_the_page"))
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")
     no_data = pytest.mark.skip(reason="VSRM_DATA is not set: it names the folder of the real clips")
     for item in items:

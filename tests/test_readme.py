@@ -111,6 +111,8 @@ def parse_command(arguments):
 def shortened(command):
     """The command with settings that make it short, if it trains or tests."""
     arguments = our_arguments(command)
+    if arguments is not None and arguments[0] == "upscale":
+        return f"{command} --window 3 --tile 0"
     if arguments is None or arguments[0] not in ("train", "test", "evaluate", "compare"):
         return command
     settings = SHORT_TRAINING if arguments[0] == "train" else SHORT_TEST

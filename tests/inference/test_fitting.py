@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from vsrm_arch.errors import UserError
+from vsrm_arch.inference import Upscaler
 from vsrm_arch.inference.fitting import Cost, Pieces, fit_pieces, measure_cost
 from vsrm_arch.sizes import SizeRequirements
 
@@ -88,3 +89,16 @@ def test_cost_that_does_not_grow_with_the_clip():
 
     cost = measure_cost(enlarge, torch.device("cpu"), SizeRequirements())
     assert (cost.fixed, cost.each, cost.kept) == pytest.approx((4000, 12, 12), abs=0.01)
+
+
+def test_sizes_that_are_given_are_not_measured(monkeypatch):
+    def measured(*_):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("vsrm_arch.inference.streaming.measure_cost", measured)
+    network = torch.nn.Upsample(scale_factor=(1, 2, 2))
+    assert Upscaler(network, 2, window=8, tile=0).pieces(100, 200) == Pieces(8, 2)
+    assert Upscaler(network, 2, window=8, tile=200).pieces(100, 200) == Pieces(8, 2)
+    assert Upscaler(network, 2, window=8, tile=64).pieces(100, 200) == Pieces(8, 2, 64, 16)
+    with pytest.raises(AssertionError, match="measured"):
+        Upscaler(network, 2, window=8).pieces(100, 200)

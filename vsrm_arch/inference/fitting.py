@@ -11,7 +11,7 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.inference.memory import peak_memory
 from vsrm_arch.sizes import SizeRequirements
 
-__all__ = ["MOST_FRAMES", "Cost", "Pieces", "fit_pieces", "measure_cost"]
+__all__ = ["MOST_FRAMES", "Cost", "Pieces", "fit_pieces", "given_pieces", "measure_cost"]
 
 # Frames over which a recurrent network still gains; more cost memory only.
 MOST_FRAMES = 32
@@ -153,13 +153,28 @@ def fit_pieces(
         for frames in windows:
             pixels = min(candidate, height) * min(candidate, width)
             if cost.bytes(frames, pixels) <= budget:
-                whole = candidate >= side
-                return Pieces(frames, _overlap(frames)) if whole else _with_tile(frames, candidate)
+                return given_pieces(frames, candidate, height, width)
     least = cost.bytes(windows[-1], min(sides[-1], height) * min(sides[-1], width))
     raise UserError(
         f"{_gib(least)} of memory are needed even in the smallest pieces, and {_gib(budget)} may be used: close other "
         "programs, or give more with --memory"
     )
+
+
+def given_pieces(window: int, tile: int, height: int, width: int) -> Pieces:
+    """Pieces of given sizes, with their overlaps.
+
+    Args:
+        window: Frames in one pass.
+        tile: Side of a tile; 0, or no less than the frame's longer side: whole frames.
+        height: Of a frame of the input.
+        width: Likewise.
+
+    Returns:
+        The pieces.
+    """
+    whole = not tile or tile >= max(height, width)
+    return Pieces(window, _overlap(window)) if whole else _with_tile(window, tile)
 
 
 def _sides(side: int) -> list[int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vsrm_arch.errors import UserError
-from vsrm_arch.inference.fitting import MOST_FRAMES, Pieces, fit_pieces, measure_cost
+from vsrm_arch.inference.fitting import MOST_FRAMES, Pieces, fit_pieces, given_pieces, measure_cost
 from vsrm_arch.inference.memory import free_memory
 from vsrm_arch.inference.scenes import SceneCuts
 from vsrm_arch.inference.super_resolution import super_resolve
@@ -113,6 +113,16 @@ class Upscaler:
         again = (pieces.window / (pieces.window - pieces.window_overlap)) * (side / (side - pieces.tile_overlap)) ** 2
         return pieces, cost.bytes(pieces.window, pixels), cost.seconds * height * width * again
 
+    def pieces(self, height: int, width: int) -> Pieces:
+        """Windows and tiles for frames of a size; measures nothing where both are given, and no bound on the memory.
+
+        Raises:
+            UserError: If not even the smallest pieces fit.
+        """
+        if self.window is None or self.tile is None or self.memory is not None:
+            return self.plan(height, width)[0]
+        return given_pieces(self.window, self.tile, height, width)
+
     def __call__(
         self,
         frames: Iterable[Image],
@@ -125,7 +135,7 @@ class Upscaler:
         Args:
             frames: As in :func:`upscale`.
             is_cut: Likewise.
-            pieces: Windows and tiles; None: :meth:`plan`.
+            pieces: Windows and tiles; None: :meth:`pieces`.
             skip: Frames at the beginning that are not wanted; the others come as they would if they were.
 
         Yields:
@@ -136,7 +146,7 @@ class Upscaler:
         if first is None:
             return
         height, width = first.shape[:2]
-        pieces = pieces or self.plan(height, width)[0]
+        pieces = pieces or self.pieces(height, width)
         smaller = pieces
         given = 0
         for scene in _scenes(_checked(first, frames), is_cut or SceneCuts()):

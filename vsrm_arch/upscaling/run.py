@@ -153,7 +153,8 @@ class Run:
         source = self.film.source
         # An earlier run's windows and tiles, so that the frames are the same as without a stop.
         kept = (self._earlier or {}).get("pieces") if self.settings.resume else None
-        pieces = Pieces(*kept) if kept and not (self._upscaler.window or self._upscaler.tile) else self.plan()[0]
+        chosen = self._upscaler.window is not None or self._upscaler.tile is not None
+        pieces = Pieces(*kept) if kept and not chosen else self._upscaler.pieces(*source.size)
         target = self._target(pieces)
         done = target.num_done
         waiting: deque[tuple[Image, Fraction]] = deque()
