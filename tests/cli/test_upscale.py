@@ -238,6 +238,13 @@ class TestLooking:
         assert (picture[:, :96] == picture[:, 100:]).all()
         assert not Path("a_x4.mp4").exists()
 
+    def test_ten_bits_that_an_encoder_does_not_write(self, capfd, make_video):
+        make_video("deep.mkv", pix_fmt="yuv420p10le")
+        assert upscale("deep.mkv", "--dry-run") == 0
+        assert "bits" not in capfd.readouterr().err
+        assert upscale("deep.mkv", "--dry-run", "--pix-fmt", "yuv420p") == 0
+        assert "deep.mkv: libx264 writes 8 of its 10 bits." in capfd.readouterr().err
+
     def test_an_interlaced_video(self, capfd, make_video):
         make_video("fields.mp4", size=(32, 48), options={"x264-params": "interlaced=1"})
         assert upscale("fields.mp4", "--dry-run") == 0

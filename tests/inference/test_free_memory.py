@@ -3,7 +3,7 @@ import re
 import pytest
 import torch
 
-from vsrm_arch.inference.memory import free_memory, parse_bytes, peak_memory
+from vsrm_arch.inference.memory import free_memory, is_out_of_memory, parse_bytes, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -60,3 +60,10 @@ def test_sizes_are_read(text, size):
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match=f"^{re.escape(text)}: expected a size such as 6G or 800M$"):
         parse_bytes(text)
+
+
+def test_errors_of_memory_are_told_from_others():
+    message = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))

@@ -151,10 +151,7 @@ class TestOutOfMemory:
         assert max(shape[1] * shape[-2] * shape[-1] for shape in network.shapes[2:]) == 8 * 10 * 58
 
     def test_when_nothing_smaller_is_left(self):
-        message = (
-            "out of memory on cpu even with windows of 8 frames, whole frames: close other programs on it, or take "
-            "--device cpu"
-        )
+        message = "out of memory on cpu even with windows of 8 frames, whole frames: close other programs on it"
         with pytest.raises(UserError, match=f"^{message}$"):
             list(Upscaler(Double(most=1), 2)(numbered(20), never, Pieces(16, 5)))
 

@@ -33,6 +33,18 @@ def numbered(times, count):
     return list(zip(times[:count], range(count), strict=True))
 
 
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(2)])
+def test_times_that_count_in_frames(tmp_path, grey, shown, rate):
+    """MP4 counts in finer units than a film of pictures does."""
+    path = tmp_path / "a.mp4"
+    film = VideoTarget(path, {}, Encoding.choose(path, Colour(6)), (16, 24), rate, 1 / rate, Colour(6))
+    times = [i / rate for i in range(13)]
+    for i, time in enumerate(times):
+        film.write(grey(i), time)
+    film.finish()
+    assert shown(path) == numbered(times, 13)
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])
 def test_each_frame_once_at_its_time_across_segments(tmp_path, grey, shown, suffix):
     film = new(tmp_path / f"a.{suffix}")

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from vsrm_arch.graphs import CudaRecorder
+from vsrm_arch.inference.memory import is_out_of_memory
 
 __all__ = ["Case", "Measurement", "Run", "Spread", "gib", "measure", "milliseconds", "reason"]
 
@@ -138,8 +139,7 @@ def gib(size: int | None) -> float | None:
 
 def reason(error: Exception) -> str:
     """Why a case failed, in one line."""
-    # The CPU's allocator raises a plain RuntimeError.
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return "out of memory"
     lines = str(error).strip().splitlines()
     return f"failed: {lines[0] if lines else type(error).__name__}"

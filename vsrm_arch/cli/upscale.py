@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vsrm_arch.cli.measuring import progress, use_device
 from vsrm_arch.errors import UserError, first_line
+from vsrm_arch.video import KINDS
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-_KINDS = ("audio", "subtitle", "data", "attachment", "video")
 _EPILOG = """Without -o the output lies beside the input: holiday.mp4 becomes holiday_x4.mp4.
 A run that is stopped, by Ctrl-C or a full disk, leaves what is written so far as a video that can be played
 (holiday_x4.partial.mp4), and --resume goes on after it.
@@ -71,14 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video = parser.add_argument_group("video")
     text = "encoder, by ffmpeg's name: libx264, libx265, libsvtav1, h264_nvenc, … (default: libx264)"
     video.add_argument("--codec", metavar="NAME", help=text)
-    text = "the encoder's constant quality, lower is better (default: no loss is seen)"
+    text = "the encoder's constant quality, lower is better (default: finer than its own)"
     video.add_argument("--quality", type=int, metavar="N", help=text)
     text = "such as yuv444p (default: yuv420p, in 10 bit for more than 8)"
     video.add_argument("--pix-fmt", metavar="NAME", help=text)
     text = "other options of the encoder, such as preset=slow"
     video.add_argument("--encoder-option", nargs="+", default=[], metavar="KEY=VALUE", help=text)
-    text = f"streams that are not copied: {', '.join(_KINDS)} (video: posters)"
-    video.add_argument("--drop", nargs="+", choices=_KINDS, default=[], metavar="KIND", help=text)
+    text = f"streams that are not copied: {', '.join(KINDS)} (video: posters)"
+    video.add_argument("--drop", nargs="+", choices=KINDS, default=[], metavar="KIND", help=text)
     video.add_argument("--frames", action="store_true", help="write PNG files into a folder")
     video.add_argument("--fps", metavar="RATE", help="of a folder of frames that becomes a video (default: 25)")
     looking = parser.add_argument_group("looking")
@@ -124,14 +124,14 @@ def run(args: argparse.Namespace) -> int:
         options = dict(_option(text) for text in args.encoder_option)
         settings = Settings(
             f"{loaded.source}, iteration {loaded.iteration}",
-            args.codec,
-            args.quality,
-            args.pix_fmt,
-            options,
-            tuple(args.drop),
-            args.compare,
-            args.resume,
-            args.force or args.preview is not None,
+            codec=args.codec,
+            quality=args.quality,
+            pix_fmt=args.pix_fmt,
+            encoder_options=options,
+            drop=tuple(args.drop),
+            split=args.compare,
+            resume=args.resume,
+            force=args.force or args.preview is not None,
         )
         if args.resume and not args.force:
             films = [film for film in films if not _there(film.output)]

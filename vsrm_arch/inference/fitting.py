@@ -13,7 +13,7 @@ from vsrm_arch.sizes import SizeRequirements
 
 __all__ = ["MOST_FRAMES", "Cost", "Pieces", "fit_pieces", "given_pieces", "measure_cost"]
 
-# Frames over which a recurrent network still gains; more cost memory only.
+# Longer windows cost memory; with the demonstration weights none was seen to gain.
 MOST_FRAMES = 32
 _WINDOWS = (MOST_FRAMES, 24, 16, 12, 8)
 # A third of a window or a tile at most is context.

@@ -15,7 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from vsrm_arch.errors import UserError
 
-__all__ = ["Peak", "free_memory", "parse_bytes", "peak_memory"]
+__all__ = ["Peak", "free_memory", "is_out_of_memory", "parse_bytes", "peak_memory"]
 
 # Limits of containers: folder, file of the limit, file of what is used.
 _CGROUP_FILES = (
@@ -58,6 +58,11 @@ def _available_to_the_system() -> int:
             "to use with --memory"
         ) from None
     return int(psutil.virtual_memory().available)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out; the CPU's allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def parse_bytes(text: str) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vsrm_arch.errors import UserError
 from vsrm_arch.inference.fitting import MOST_FRAMES, Pieces, fit_pieces, given_pieces, measure_cost
-from vsrm_arch.inference.memory import free_memory
+from vsrm_arch.inference.memory import free_memory, is_out_of_memory
 from vsrm_arch.inference.scenes import SceneCuts
 from vsrm_arch.inference.super_resolution import super_resolve
 from vsrm_arch.inference.windows import Window, windows
@@ -164,12 +164,14 @@ class Upscaler:
         while True:
             try:
                 return self._run(lq, pieces), pieces
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 halved = pieces.halved(*lq.shape[-2:])
                 if halved is None:
+                    elsewhere = ", or take --device cpu" if self.device.type == "cuda" else ""
                     raise UserError(
-                        f"out of memory on {self.device} even with {pieces}: close other programs on it, or take "
-                        "--device cpu"
+                        f"out of memory on {self.device} even with {pieces}: close other programs on it{elsewhere}"
                     ) from None
             # Outside of the handler, whose traceback holds the tensors of the failed pass.
             torch.cuda.empty_cache()

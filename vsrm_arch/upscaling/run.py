@@ -45,7 +45,7 @@ class Settings:
     Attributes:
         weights: What made the frames, in the record of a film.
         codec: Encoder; None: by the container.
-        quality: Its constant-quality number; None: one at which no loss is seen.
+        quality: Its constant-quality number; None: one finer than its own default.
         pix_fmt: Pixel format; None: by the source's depth.
         encoder_options: The encoder's other options.
         drop: Kinds of streams that are not copied.
@@ -89,6 +89,10 @@ class Run:
         if not film.to_pictures:
             given = (settings.codec, settings.quality, settings.pix_fmt, settings.encoder_options)
             self.encoding = Encoding.choose(film.output, source.colour, *given)
+            if self.encoding.depth < min(source.colour.depth, 10):
+                _logger.warning(
+                    "%s: %s writes 8 of its %d bits.", source.path, self.encoding.codec, source.colour.depth
+                )
             if isinstance(source, VideoFile):
                 self._copied = tuple(copied_streams(source.path, film.output, settings.drop))
         self._earlier = made_from(film.output)

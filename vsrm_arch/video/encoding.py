@@ -12,7 +12,7 @@ from vsrm_arch.video.pyav import pyav
 
 __all__ = ["Encoding"]
 
-# The quality option of encoders that have one, and a value at which no loss is seen.
+# The quality option of encoders that have one, and a value finer than their own default.
 _QUALITY = {
     "libx264": ("crf", 17),
     "libx265": ("crf", 19),
@@ -61,7 +61,7 @@ class Encoding:
             path: The video to be; its suffix decides on the container.
             colour: Of the source: its depth is kept where the encoder can.
             codec: Encoder; None: VP9 for WebM, H.264 otherwise.
-            quality: The encoder's constant-quality number, lower is better; None: one at which no loss is seen.
+            quality: The encoder's constant-quality number, lower is better; None: one finer than its own default.
             pix_fmt: Pixel format; None: 4:2:0 in 8 or 10 bit.
             options: The encoder's other options.
 
@@ -124,6 +124,8 @@ class Encoding:
             UserError: If the container cannot hold the encoder's stream, or the encoder takes no such frames.
         """
         av = pyav("writing a video")
+        from av.codec.context import Flags
+
         try:
             stream = container.add_stream(self.codec, rate=rate.limit_denominator(100_000), options=dict(self.options))
             context = stream.codec_context
@@ -133,7 +135,7 @@ class Encoding:
             context.sample_aspect_ratio = pixel_aspect
             context.thread_type = "AUTO"
             # A segment ends where no later frame refers to an earlier one.
-            context.flags |= _closed_gop(av)
+            context.flags |= int(Flags.closed_gop)
             is_rgb = av.VideoFormat(self.pix_fmt).is_rgb
             context.colorspace = 0 if is_rgb else colour.matrix
             context.color_range = 2 if is_rgb else colour.range
@@ -147,12 +149,6 @@ class Encoding:
         except ValueError as error:
             raise UserError(f"{first_line(error)}; choose another --codec or another kind of output") from None
         return stream
-
-
-def _closed_gop(av: Any) -> int:
-    from av.codec.context import Flags
-
-    return int(Flags.closed_gop)
 
 
 def _listed(options: Mapping[str, str]) -> str:

@@ -151,17 +151,20 @@ def _video_packets(segments: Sequence[Segment], time_base: Fraction, stream: Any
     last: int | None = None
     for segment in segments:
         with av.open(str(segment.path)) as container:
-            shift = None
+            first: int | None = None
             for packet in container.demux(container.streams.video[0]):
                 if not packet.size:  # the end
                     continue
-                if shift is None:
-                    # Containers round the start of a file. Its first packet is the first frame: no other can be before.
-                    shift = segment.start - packet.pts
-                packet.pts += shift
+                # Containers round the start of a file, and MP4 counts in fractions of a coarse time base. Times from
+                # the first packet on are exact, and that is the first frame: no other can come before it.
+                first = packet.pts if first is None else first
+                unit = packet.time_base / time_base
+                packet.pts = segment.start + round((packet.pts - first) * unit)
+                dts = segment.start + round((packet.dts - first) * unit)
                 # Where frames last longer than those before, an encoder counts back too far.
-                packet.dts = packet.dts + shift if last is None else max(packet.dts + shift, last + 1)
-                last = packet.dts
+                packet.dts = last = dts if last is None else max(dts, last + 1)
+                packet.duration = round(packet.duration * unit)
+                packet.time_base = time_base
                 packet.stream = stream
                 yield packet.dts * time_base, packet
 
