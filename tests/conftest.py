@@ -4,6 +4,10 @@ import logging
 import os
 from pathlib import Path
 
+# A thread each for several processes: PyTorch's threads on the same cores wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
