@@ -5,11 +5,14 @@ import errno
 import json
 import os
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from vsrm_arch import cli
-from vsrm_arch.bench import WORKLOADS
+from vsrm_arch.bench import STAGES, WORKLOADS
+from vsrm_arch.inference import Upscaler
 
 TINY = "network_g: {type: VSRM, embed_dim: 8, num_damb: 1, num_s2tmb: 1, d_state: 4, flow_network: none}\n"
 SHORT = ["--device", "cpu", "--repeats", "2", "--warmup", "0"]
@@ -21,6 +24,7 @@ def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yml").write_text(TINY, encoding="utf-8")
     (tmp_path / "bicubic.yml").write_text("network_g: {type: Bicubic}\n", encoding="utf-8")
+    cv2.imwrite("frame.png", np.zeros((8, 8, 3), np.uint8))
     return tmp_path
 
 
@@ -109,6 +113,61 @@ class TestOps:
         assert max(len(line) for line in text.splitlines()) <= 120
 
 
+class TestFilms:
+    @pytest.fixture
+    def films(self, files):
+        """A film of 3 frames, and one of 5."""
+        av = pytest.importorskip("av", reason="needs PyAV: the extra video")
+        for name, num_frames in (("a.mp4", 3), ("b.mp4", 5)):
+            with av.open(name, "w") as container:
+                stream = container.add_stream("libx264", rate=25)
+                stream.width, stream.height = 16, 8
+                for i in range(num_frames):
+                    frame = av.VideoFrame.from_ndarray(np.full((8, 16, 3), 20 * i, np.uint8), format="rgb24")
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+        return files
+
+    def test_the_whole_command(self, films, capsys):
+        pieces = ["--window", "2", "--tile", "8"]
+        outputs = ["--csv", "a.csv", "--json", "a.json", "--markdown", "a.md"]
+        assert cli.main(["bench", "upscale", "a.mp4", "b.mp4", *pieces, *SHORT, *outputs]) == 0
+        printed = capsys.readouterr()
+        assert (films / "a.md").read_text(encoding="utf-8") == printed.out
+        assert "VSRM, weights sample; median (quartiles) of 2 rounds after 2 runs that are not counted." in printed.out
+        assert "a.mp4, float32: windows of 2 frames, tiles of 8x8, chosen in 0.0 s" in printed.err
+        rows = json.loads((films / "a.json").read_text(encoding="utf-8"))["rows"]
+        stages = ["network", "frames in memory", "whole command"]
+        assert [(row["film"], row["frames"], row["stage"], row["status"]) for row in rows] == [
+            (film, num_frames, stage, "ok") for film, num_frames in (("a.mp4", 3), ("b.mp4", 5)) for stage in stages
+        ]
+        for row in rows:
+            assert (row["size"], row["window"], row["tile"], len(row["samples"])) == ("8x16", 2, 8, 2)
+            assert 0.05 < row["main_gib"] < 100
+            alone = next(other["ms"] for other in rows if other["film"] == row["film"])
+            expected = None if row["stage"] == "network" else pytest.approx(row["ms"] / alone - 1)
+            assert row["over_network"] == expected
+        assert sorted(path.name for path in films.glob("*.mp4")) == ["a.mp4", "b.mp4"]
+
+    def test_a_stage_alone_has_nothing_to_be_compared_with(self, films, capsys):
+        arguments = ["--stage", "whole command", "--window", "2", "--tile", "0", *SHORT]
+        assert cli.main(["bench", "upscale", "a.mp4", *arguments]) == 0
+        assert "| whole command |      3 |      2 | whole |" in capsys.readouterr().out
+
+    def test_lost_frames_are_a_failure(self, films, capsys, monkeypatch):
+        monkeypatch.setattr(Upscaler, "__call__", lambda self, frames, **_: iter(list(frames)[1:]))
+        arguments = ["--stage", "frames in memory", "--window", "2", "--tile", "0", *SHORT]
+        assert cli.main(["bench", "upscale", "a.mp4", *arguments]) == 1
+        assert "| failed: 2 frames of 3 |" in capsys.readouterr().out
+
+    def test_help(self, capsys):
+        assert cli.main(["bench", "upscale", "-h"]) == 0
+        text = capsys.readouterr().out
+        assert all(f"\n  {stage} " in text for stage in STAGES)
+        assert f"of {', '.join(STAGES)} (" in " ".join(text.split())
+        assert max(len(line) for line in text.splitlines()) <= 120
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -125,6 +184,9 @@ class TestOps:
         (["ops", "--shape", "1x2x3x4"], "--shape belongs to one op: name it with --op"),
         (["ops", "--op", "cross_scan", "--shape", "1x2"], "--shape 1x2: expected 4 positive numbers"),
         (["ops", "--op", "dca", "--shape", "1x2"], "--shape 1x2: expected 3 positive numbers"),
+        (["upscale", "none.mp4"], "none.mp4: no such file or folder; check the path"),
+        (["upscale", "."], ". is no video; make one of its frames first: basicsr upscale"),
+        (["upscale", "a.mp4", "--window", "0"], "--window 0: must be at least 1"),
         (["ops", "--op", "cross_scan", "--backend", "fast"], "--backend fast: cross_scan has no such backend"),
     ],
 )

@@ -32,11 +32,11 @@ import vsrm_arch  # before basicsr
 import test_upscale
 from vsrm_arch import cli
 from vsrm_arch.inference import Upscaler
-enlarge = Upscaler._enlarge
+enlarge = Upscaler._enlarge_window
 def slow(*arguments):
     time.sleep(0.4)
     return enlarge(*arguments)
-Upscaler._enlarge = slow
+Upscaler._enlarge_window = slow
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -114,14 +114,14 @@ def error(capfd):
 
 def stop_at(monkeypatch, number, fault=KeyboardInterrupt):
     """Stops the network before the window of this number."""
-    enlarge, calls = Upscaler._enlarge, count()
+    enlarge, calls = Upscaler._enlarge_window, count()
 
     def stopped(*given):
         if next(calls) == number:
             raise fault
         return enlarge(*given)
 
-    monkeypatch.setattr(Upscaler, "_enlarge", stopped)
+    monkeypatch.setattr(Upscaler, "_enlarge_window", stopped)
 
 
 class TestVideo:
@@ -154,7 +154,7 @@ class TestVideo:
 
     def test_several_one_of_them_bad(self, make_video, capfd, monkeypatch):
         make_video("b.mkv", audio=False)
-        enlarge, calls = Upscaler._enlarge, count()
+        enlarge, calls = Upscaler._enlarge_window, count()
 
         def once(self, window, pieces):
             if next(calls) == 0:
@@ -163,7 +163,7 @@ class TestVideo:
                 raise UserError("out of memory")
             return enlarge(self, window, pieces)
 
-        monkeypatch.setattr(Upscaler, "_enlarge", once)
+        monkeypatch.setattr(Upscaler, "_enlarge_window", once)
         assert upscale("a.mp4", "b.mkv", "-o", "out") == 1
         captured = capfd.readouterr()
         assert captured.out == "out/b_x4.mkv\n"

@@ -60,3 +60,18 @@ def test_frames_that_the_encoder_does_not_take():
 def test_a_container_that_cannot_hold_it():
     with pytest.raises(UserError, match=r"^[^\n]*; choose another --codec or another kind of output$"):
         opened(Encoding.choose(MP4, Colour()), "webm")
+
+
+def test_an_option_that_the_encoder_has_not():
+    encoding = Encoding.choose(MP4, Colour(), options={"presett": "slow"})
+    with pytest.raises(UserError, match=r"^--encoder-option presett: libx264 has no such option; [^\n]*$"):
+        opened(encoding, "mp4")
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "mpeg4"])
+@pytest.mark.parametrize("depth", [8, 10])
+def test_encoders_take_what_is_chosen_for_them(codec, depth):
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    stream = opened(Encoding.choose(MP4, Colour(depth=depth), codec), "matroska", (64, 64))
+    assert stream.codec_context.is_open

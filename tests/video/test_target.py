@@ -63,6 +63,41 @@ def test_matroska_rounds_times_to_milliseconds(tmp_path, grey, shown, suffix):
     np.testing.assert_allclose([float(time) for time, _ in found], [float(time) for time in TIMES], atol=0.6e-3)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+def test_the_last_frame_may_be_a_still(tmp_path, grey, suffix, b_frames):
+    """It lasts until the end of the source's, and what the container says of the rate counts it in."""
+    path, rate = tmp_path / f"a.{suffix}", Fraction(13, 4)
+    encoding = Encoding.choose(path, Colour(6), options={"bf": b_frames})
+    film = VideoTarget(path, {}, encoding, (16, 24), rate, UNIT, Colour(6), end=Fraction(4))
+    write(film, grey, 0, 13)
+    with av.open(str(film.finish())) as container:
+        (stream,) = container.streams
+        assert container.duration == pytest.approx(4e6, abs=1000)
+        assert float(stream.average_rate) == pytest.approx(float(rate), rel=1e-3)
+        if suffix == "mp4":
+            assert stream.duration * stream.time_base == 4
+
+
+def test_an_end_that_is_none_changes_nothing(tmp_path, grey):
+    film = new(tmp_path / "a.mp4", end=TIMES[2])
+    write(film, grey, 0, 3)
+    with av.open(str(film.finish())) as container:
+        assert container.duration == pytest.approx(float(TIMES[2] + Fraction(1, 12)) * 1e6, abs=1000)
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("prores_ks", "mov"), ("libvpx-vp9", "webm"), ("ffv1", "mkv")])
+def test_other_encoders(tmp_path, grey, shown, codec, suffix):
+    path = tmp_path / f"a.{suffix}"
+    encoding = Encoding.choose(path, Colour(6, depth=10), codec)
+    assert encoding.depth == 10 if codec == "prores_ks" else True
+    film = VideoTarget(path, {}, encoding, (16, 24), Fraction(24), Fraction(1, 1000), Colour(6))
+    times = [Fraction(i * 40, 1000) for i in range(13)]
+    for i, time in enumerate(times):
+        film.write(grey(i), time)
+    assert shown(film.finish()) == numbered(times, 13)
+
+
 def test_there_are_b_frames_and_several_segments(tmp_path, grey):
     film = new(tmp_path / "a.mp4")
     write(film, grey, 0, 13)
@@ -165,6 +200,23 @@ def test_an_earlier_film_survives_a_finish_that_fails(tmp_path, grey, shown, mon
     assert path.read_bytes() == b"good"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.mp4", "a.mp4.partial"]
     assert shown(new(path, resume=True).finish()) == numbered(TIMES, 6)
+
+
+def test_a_fault_of_the_container_is_named(tmp_path, grey, shown, monkeypatch):
+    film = new(tmp_path / "a.mp4")
+    write(film, grey, 0, 6)
+
+    def broken(*_):
+        raise av.error.InvalidDataError(1, "Invalid data found when processing input")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, "mux", broken)
+        with pytest.raises(
+            UserError,
+            match=r"^[^\n]*a\.mp4 cannot be written by libx264 \(Invalid data[^\n]*\(6 frames are kept in [^\n]*$",
+        ):
+            film.finish()
+    assert shown(new(film.path, resume=True).finish()) == numbered(TIMES, 6)
 
 
 def test_what_the_encoder_refuses_is_known_at_once(tmp_path):

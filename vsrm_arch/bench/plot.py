@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vsrm_arch.bench.films import FilmRow
 from vsrm_arch.bench.networks import NetworkRow
 from vsrm_arch.bench.ops import OpRow
 from vsrm_arch.plotting import save_plot
 
-__all__ = ["Bar", "network_bars", "op_bars", "plot"]
+__all__ = ["Bar", "film_bars", "network_bars", "op_bars", "plot"]
 
 # Where times differ by this factor, the short ones vanish on a linear scale.
 _MUCH = 20
@@ -47,6 +48,11 @@ def op_bars(rows: Sequence[OpRow]) -> list[Bar]:
     ]
 
 
+def film_bars(rows: Sequence[FilmRow]) -> list[Bar]:
+    """A group for each film and dtype, a series for each stage."""
+    return [_bar(row, f"{row.film}\n{row.size}, {row.dtype}", row.stage) for row in rows if row.ms is not None]
+
+
 def plot(path: Path, bars: Sequence[Bar], label: str, title: str) -> None:
     """Draws bars, on a logarithmic scale where they differ much.
 
@@ -81,7 +87,7 @@ def plot(path: Path, bars: Sequence[Bar], label: str, title: str) -> None:
     save_plot(figure, path)
 
 
-def _bar(row: NetworkRow | OpRow, group: str, series: str) -> Bar:
+def _bar(row: NetworkRow | OpRow | FilmRow, group: str, series: str) -> Bar:
     assert row.ms is not None
     assert row.ms_lower is not None
     assert row.ms_upper is not None

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vsrm_arch.bench.ceilings import Ceilings
+from vsrm_arch.bench.films import FilmRow
 from vsrm_arch.bench.networks import NetworkRow
 from vsrm_arch.bench.ops import OpRow
 from vsrm_arch.bench.published import PUBLISHED, Published
 from vsrm_arch.files import write_text
 from vsrm_arch.tables import markdown_table
 
-__all__ = ["complexity_table", "markdown", "network_table", "op_table", "write_csv", "write_json"]
+__all__ = ["complexity_table", "film_table", "markdown", "network_table", "op_table", "write_csv", "write_json"]
 
-Rows = Sequence[NetworkRow] | Sequence[OpRow]
-Row = TypeVar("Row", NetworkRow, OpRow)
+Rows = Sequence[NetworkRow] | Sequence[OpRow] | Sequence[FilmRow]
+Row = TypeVar("Row", NetworkRow, OpRow, FilmRow)
 Column = tuple[str, Callable[[Row], str]]
 
 
@@ -81,11 +82,29 @@ def op_table(rows: Sequence[OpRow]) -> str:
     return _table(rows, columns, texts=5)
 
 
+def film_table(rows: Sequence[FilmRow]) -> str:
+    """A Markdown table of films."""
+    columns: list[Column[FilmRow]] = [
+        ("film", lambda row: row.film),
+        ("size", lambda row: row.size),
+        ("dtype", lambda row: row.dtype),
+        ("stage", lambda row: row.stage),
+        ("frames", lambda row: f"{row.frames:,}"),
+        ("window", lambda row: str(row.window)),
+        ("tile", lambda row: "whole" if row.tile is None else str(row.tile)),
+        ("ms a frame", _time),
+        ("over the network", lambda row: _number(row.over_network, "+.1%")),
+        ("peak GiB", lambda row: _number(row.peak_gib, ".2f")),
+        ("main memory, GiB", lambda row: _number(row.main_gib, ".2f")),
+    ]
+    return _table(rows, columns, texts=4)
+
+
 def markdown(table: str, settings: str, environment: Mapping[str, str], ceilings: Ceilings | None) -> str:
     """A table with what must stand beside it.
 
     Args:
-        table: Of :func:`network_table` or :func:`op_table`.
+        table: Of :func:`network_table`, :func:`op_table` or :func:`film_table`.
         settings: A sentence: what was timed, and how often.
         environment: Of :func:`~vsrm_arch.bench.environment.environment`.
         ceilings: Of the device; None: nothing was timed.
@@ -132,7 +151,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column[Row]], texts: int) -> s
     return markdown_table([titles, *([text(row) for _, text in columns] for row in rows)], texts)
 
 
-def _time(row: NetworkRow | OpRow) -> str:
+def _time(row: NetworkRow | OpRow | FilmRow) -> str:
     """Median and quartiles, or why there are none; "-": it was not timed."""
     if row.ms is None:
         return "-" if row.status == "ok" else row.status

@@ -1,4 +1,4 @@
-"""Time networks of option files side by side, or the implementations of the ops.
+"""Time networks of option files side by side, the implementations of the ops, or films that are enlarged.
 
 All are built in one process, checked, warmed up and then timed in turns, those of one size together. The table shows
 the median with its quartiles. Weights are random, and so are the clips: nothing but network_g and scale of an option
@@ -6,8 +6,10 @@ file is read, with --train also train: compile.
 """
 
 import argparse
+from pathlib import Path
 
 from vsrm_arch.cli.measuring import add_common, check, finish, numbers, progress, use_device
+from vsrm_arch.cli.upscale import add_network, load_network
 from vsrm_arch.errors import UserError
 
 __all__ = ["add_arguments", "run"]
@@ -22,6 +24,8 @@ _OPS = (
     "encoded_sample",
     "dca",
 )
+# As ``bench.STAGES``, which a help text need not wait for.
+_STAGES = ("network", "frames in memory", "whole command")
 
 _EPILOG = """columns:
   ms a frame     of the pass without gradient: time / (batch x frames); with --train ms a step: forward, Charbonnier
@@ -45,7 +49,10 @@ examples:
       the training step
 
   basicsr bench ops
-      the implementations of the ops; basicsr bench ops -h says more"""
+      the implementations of the ops; basicsr bench ops -h says more
+
+  basicsr bench upscale holiday.mp4
+      what reading and writing a film add to the network; basicsr bench upscale -h says more"""
 _OPS_TEXT = """Time the implementations of the ops side by side: forward, and forward with backward.
 
 Inputs are random, tokens in the dtype, parameters in float32. A GPU replays each as a CUDA graph, as it does the steps
@@ -76,11 +83,30 @@ shapes:
 
 dca is the whole alignment, on the best backends of its ops, or on their portable or naive ones."""
 
+_FILMS_TEXT = """Time the enlargement of films, stage by stage: what reading, writing and moving frames add to the
+network, and what memory a film takes. Windows and tiles are chosen once for each film, or given."""
+_FILMS_EPILOG = """stages, each with what the one before does:
+  network           the passes alone: their clips lie ready on the device, and what comes out stays there
+  frames in memory  from arrays to arrays, as vsrm_arch.inference.upscale: scene cuts, conversions, transfers
+  whole command     as basicsr upscale: decoded, enlarged, encoded, put together with the other streams
+
+columns:
+  peak GiB          GPU memory beyond the weights
+  main memory, GiB  of the process at most, looked at every 50 ms
+
+examples:
+  basicsr bench upscale holiday.mp4 --weights experiments/VSRM_sample/models/net_g_latest.pth
+  basicsr bench upscale short.mp4 long.mp4 --stage "whole command" --window 16 --tile 0 --repeats 1"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of the networks, and a sub-command for the ops."""
+    """Those of the networks, and sub-commands for the ops and for films."""
     parser.epilog = _EPILOG
-    parser.usage = "%(prog)s [-h] -opt FILE [FILE ...] [options]\n       %(prog)s ops [-h] [options]"
+    parser.usage = (
+        "%(prog)s [-h] -opt FILE [FILE ...] [options]\n"
+        "       %(prog)s ops [-h] [options]\n"
+        "       %(prog)s upscale [-h] FILM [FILM ...] [options]"
+    )
     parser.add_argument("-opt", nargs="+", default=[], metavar="FILE", help="option files (YAML); network_g is timed")
     parser.add_argument(
         "--size",
@@ -96,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-count", action="store_true", help=text)
     add_common(parser, repeats=10, warmup=2)
     parser.set_defaults(function=_networks)
-    commands = parser.add_subparsers(prog=parser.prog, title="in place of networks", metavar="ops")
+    commands = parser.add_subparsers(prog=parser.prog, title="in place of networks", metavar="ops, upscale")
     ops = commands.add_parser(
         "ops",
         help="time the implementations of the ops",
@@ -112,6 +138,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ops.add_argument("--launched", action="store_true", help="not as CUDA graphs: times include launching from Python")
     add_common(ops, repeats=20, warmup=3)
     ops.set_defaults(function=_ops)
+    films = commands.add_parser(
+        "upscale",
+        help="time the enlargement of films",
+        description=_FILMS_TEXT,
+        epilog=_FILMS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    films.add_argument("films", nargs="+", type=Path, metavar="FILM", help="video (the extra video)")
+    add_network(films)
+    text = f"of {', '.join(_STAGES)} (default: all)"
+    films.add_argument("--stage", nargs="+", choices=_STAGES, default=_STAGES, metavar="STAGE", help=text)
+    add_common(films, repeats=3, warmup=0)
+    films.set_defaults(function=_films)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -191,3 +230,28 @@ def _ops(args: argparse.Namespace) -> int:
     )
     settings = f"Median (quartiles) of {args.repeats} rounds after {args.warmup} warm-up runs."
     return finish(args, rows, op_table(rows), settings, device, ceilings, op_bars(rows), "ms")
+
+
+def _films(args: argparse.Namespace) -> int:
+    from vsrm_arch.bench import bench_films
+    from vsrm_arch.bench.plot import film_bars
+    from vsrm_arch.bench.report import film_table
+
+    device = use_device(args.device)
+    loaded = load_network(args, device)
+    rows = bench_films(
+        args.films,
+        loaded,
+        args.dtype,
+        device=device,
+        window=args.window,
+        tile=args.tile,
+        stages=args.stage,
+        repeats=args.repeats,
+        warmup=args.warmup,
+    )
+    settings = (
+        f"{loaded.name}, weights {loaded.source}; median (quartiles) of {args.repeats} rounds after {args.warmup + 2} "
+        "runs that are not counted."
+    )
+    return finish(args, rows, film_table(rows), settings, device, None, film_bars(rows), "ms a frame")

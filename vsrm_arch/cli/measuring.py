@@ -14,7 +14,7 @@ from vsrm_arch.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from vsrm_arch.bench import Ceilings, NetworkRow, OpRow
+    from vsrm_arch.bench import Ceilings, FilmRow, NetworkRow, OpRow
     from vsrm_arch.bench.plot import Bar
 
 __all__ = ["add_common", "check", "check_files", "finish", "numbers", "progress", "use_device"]
@@ -98,7 +98,7 @@ def use_device(name: str) -> "torch.device":
 
 def finish(
     args: argparse.Namespace,
-    rows: "Sequence[NetworkRow] | Sequence[OpRow]",
+    rows: "Sequence[NetworkRow] | Sequence[OpRow] | Sequence[FilmRow]",
     table: str,
     settings: str,
     device: "torch.device",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vsrm_arch.precision import Precision
     from vsrm_arch.upscaling import Film, Run
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "add_network", "load_network", "run"]
 
 _EPILOG = """Without -o the output lies beside the input: holiday.mp4 becomes holiday_x4.mp4.
 A run that is stopped, by Ctrl-C or a full disk, leaves what is written so far as a video that can be played
@@ -55,19 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "video (.mp4, .m4v, .mov, .mkv, .webm) or folder (default: beside the input)"
     parser.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help=text)
     network = parser.add_argument_group("network")
-    text = "file (.pth, .safetensors), Hugging Face path, or name (default: sample, a demonstration)"
-    network.add_argument("--weights", default="sample", metavar="FILE", help=text)
-    text = "option file of the network, for weights that do not name theirs"
-    network.add_argument("-opt", metavar="FILE", help=text)
+    add_network(network)
     text = "auto: the GPU if there is one (default: auto)"
     network.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=text)
     text = "float32, bf16, fp16 (default: bf16 on GPUs that have it, otherwise float32)"
     network.add_argument("--dtype", choices=("auto", "float32", "bf16", "fp16"), default="auto", help=text)
     text = "memory to use, such as 6G (default: four fifths of what is free)"
     network.add_argument("--memory", metavar="SIZE", help=text)
-    network.add_argument("--window", type=int, metavar="N", help="frames in one pass (default: what fits, 32 at most)")
-    text = "side of a tile in pixels of the input; 0: whole frames (default: what fits)"
-    network.add_argument("--tile", type=int, metavar="N", help=text)
     video = parser.add_argument_group("video")
     text = "encoder, by ffmpeg's name: libx264, libx265, libsvtav1, h264_nvenc, … (default: libx264)"
     video.add_argument("--codec", metavar="NAME", help=text)
@@ -90,6 +84,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     looking.add_argument("--force", action="store_true", help="replace what is there, once the new is complete")
 
 
+def add_network(group: "argparse._ActionsContainer") -> None:
+    """Which network, and in which pieces it runs."""
+    text = "file (.pth, .safetensors), Hugging Face path, or name (default: sample, a demonstration)"
+    group.add_argument("--weights", default="sample", metavar="FILE", help=text)
+    text = "option file of the network, for weights that do not name theirs"
+    group.add_argument("-opt", metavar="FILE", help=text)
+    group.add_argument("--window", type=int, metavar="N", help="frames in one pass (default: what fits, 32 at most)")
+    text = "side of a tile in pixels of the input; 0: whole frames (default: what fits)"
+    group.add_argument("--tile", type=int, metavar="N", help=text)
+
+
+def load_network(args: argparse.Namespace, device: "torch.device") -> "LoadedNetwork":
+    """The network of :func:`add_network`, on a device.
+
+    Raises:
+        UserError: If an argument of it is at fault, or it cannot be loaded.
+    """
+    from vsrm_arch.bench import read_networks
+    from vsrm_arch.inference import load
+
+    for name, least in (("window", 1), ("tile", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} {value}: must be at least {least}")
+    network = None if args.opt is None else read_networks([args.opt])[0].options
+    return load(args.weights, network, device=device)
+
+
 def run(args: argparse.Namespace) -> int:
     """Enlarges the inputs, one after the other.
 
@@ -108,15 +130,11 @@ def run(args: argparse.Namespace) -> int:
 
     rate = None if args.fps is None else _rate(args.fps)
     memory = None if args.memory is None else _memory(args.memory)
-    for name, least in (("window", 1), ("tile", 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: must be at least {least}")
     if args.preview is not None and not math.isfinite(args.preview):
         raise UserError(f"--preview {args.preview}: expected seconds from the start of the film, such as 12.5")
     device = use_device(args.device)
     with progress():
-        loaded = _load(args.weights, args.opt, device)
+        loaded = load_network(args, device)
         films = find_films(args.inputs, args.output, loaded.scale, rate, args.frames)
         upscaler = Upscaler(
             loaded.network, loaded.scale, _precision(args.dtype, device), args.window, args.tile, memory
@@ -174,14 +192,6 @@ def _there(output: Path) -> bool:
     if output.exists():
         logging.getLogger("basicsr.vsrm_arch").info("%s is there already.", output)
     return output.exists()
-
-
-def _load(weights: str, option_file: str | None, device: "torch.device") -> "LoadedNetwork":
-    from vsrm_arch.bench import read_networks
-    from vsrm_arch.inference import load
-
-    network = None if option_file is None else read_networks([option_file])[0].options
-    return load(weights, network, device=device)
 
 
 def _precision(dtype: str, device: "torch.device") -> "Precision":

@@ -1,7 +1,7 @@
 """Films of any length: frames in, enlarged frames out, one after the other."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from vsrm_arch.inference.windows import Window, windows
 from vsrm_arch.precision import Precision, autocast
 from vsrm_arch.sizes import size_requirements
 
-__all__ = ["Upscaler", "upscale"]
+__all__ = ["Upscaler", "film_windows", "to_clip", "upscale"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -99,7 +99,7 @@ class Upscaler:
         Raises:
             UserError: If not even the smallest pieces fit.
         """
-        cost = measure_cost(self._network, self.device, self._requirements)
+        cost = measure_cost(self.enlarge, self.device, self._requirements)
         on_cpu = self.device.type == "cpu"
         budget = self.memory or int(0.8 * free_memory(self.device))
         # What waits in main memory: a window of enlarged frames in float32 while it is written, and the next.
@@ -149,18 +149,24 @@ class Upscaler:
         pieces = pieces or self.pieces(height, width)
         smaller = pieces
         given = 0
-        for scene in _scenes(_checked(first, frames), is_cut or SceneCuts()):
-            for window in windows(scene, pieces.window, pieces.window_overlap):
-                begin, given = given, given + window.stop - window.start
-                if given <= skip:
-                    continue
-                enlarged, smaller = self._enlarge(window, smaller)
-                for i in range(max(begin, skip) - begin, given - begin):
-                    yield _to_image(enlarged[0, window.start + i], first.dtype)
+        for window in film_windows(_checked(first, frames), pieces, is_cut):
+            begin, given = given, given + window.stop - window.start
+            if given <= skip:
+                continue
+            enlarged, smaller = self._enlarge_window(window, smaller)
+            for i in range(max(begin, skip) - begin, given - begin):
+                yield _to_image(enlarged[0, window.start + i], first.dtype)
 
-    def _enlarge(self, window: Window[Image], pieces: Pieces) -> tuple[Tensor, Pieces]:
+    @torch.no_grad()
+    def enlarge(self, lq: Tensor) -> Tensor:
+        """One pass of the network in its precision, ``(B, T, 3, H, W)`` on its device."""
+        with autocast(self.device, self.precision):
+            enlarged: Tensor = self.network(lq)
+        return enlarged
+
+    def _enlarge_window(self, window: Window[Image], pieces: Pieces) -> tuple[Tensor, Pieces]:
         """Enlarges a window, in smaller pieces if the memory does not suffice; returns what did."""
-        lq = torch.stack([_to_tensor(frame) for frame in window.frames])[None]
+        lq = to_clip(window.frames)
         while True:
             try:
                 return self._run(lq, pieces), pieces
@@ -180,7 +186,7 @@ class Upscaler:
 
     def _run(self, lq: Tensor, pieces: Pieces) -> Tensor:
         return super_resolve(
-            self._network,
+            self.enlarge,
             lq,
             scale=self.scale,
             window=pieces.window,
@@ -191,11 +197,27 @@ class Upscaler:
             device=self.device,
         )
 
-    @torch.no_grad()
-    def _network(self, lq: Tensor) -> Tensor:
-        with autocast(self.device, self.precision):
-            enlarged: Tensor = self.network(lq)
-        return enlarged
+
+def film_windows(
+    frames: Iterable[Image], pieces: Pieces, is_cut: Callable[[Image], bool] | None = None
+) -> Iterator[Window[Image]]:
+    """The windows in which a film is enlarged: none reaches across a cut.
+
+    Args:
+        frames: As in :func:`upscale`.
+        pieces: Length and overlap of the windows.
+        is_cut: As in :func:`upscale`.
+
+    Yields:
+        The windows; together they give every frame once, in order.
+    """
+    for scene in _scenes(frames, is_cut or SceneCuts()):
+        yield from windows(scene, pieces.window, pieces.window_overlap)
+
+
+def to_clip(images: Sequence[Image]) -> Tensor:
+    """Images ``(H, W, 3)``, uint8 or uint16 → a clip ``(1, T, 3, H, W)``, float32 in [0, 1]."""
+    return torch.stack([_to_tensor(image) for image in images])[None]
 
 
 def _scenes(frames: Iterable[Image], is_cut: Callable[[Image], bool]) -> Iterator[Iterator[Image]]:

@@ -64,6 +64,11 @@ class Pictures:
         return self.length / self.rate
 
     @property
+    def end(self) -> Fraction:
+        """When the last frame ends, in seconds."""
+        return self.duration
+
+    @property
     def colour(self) -> Colour:
         """What is assumed of pictures."""
         return Colour(depth=self.depth)

@@ -172,7 +172,16 @@ class Run:
         name = self.film.output.name
         try:
             with (
-                tqdm(total=source.length, initial=done, unit="frame", desc=name, file=sys.stderr) as progress,
+                # Frames come a window at a time: each is shown, and the rate is that of all so far.
+                tqdm(
+                    total=source.length,
+                    initial=done,
+                    unit="frame",
+                    desc=name,
+                    file=sys.stderr,
+                    mininterval=0,
+                    smoothing=0,
+                ) as progress,
                 behind(target.write, _BEHIND) as write,
             ):
                 for enlarged in self._upscaler(images(), pieces=pieces, skip=done):
@@ -223,6 +232,7 @@ class Run:
             source.pixel_aspect,
             source.path if is_video else None,
             self._copied,
+            source.end,
             settings.resume,
         )
 

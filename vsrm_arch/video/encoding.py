@@ -124,7 +124,6 @@ class Encoding:
             UserError: If the container cannot hold the encoder's stream, or the encoder takes no such frames.
         """
         av = pyav("writing a video")
-        from av.codec.context import Flags
 
         try:
             stream = container.add_stream(self.codec, rate=rate.limit_denominator(100_000), options=dict(self.options))
@@ -134,8 +133,6 @@ class Encoding:
             context.time_base = stream.time_base = time_base
             context.sample_aspect_ratio = pixel_aspect
             context.thread_type = "AUTO"
-            # A segment ends where no later frame refers to an earlier one.
-            context.flags |= int(Flags.closed_gop)
             is_rgb = av.VideoFormat(self.pix_fmt).is_rgb
             context.colorspace = 0 if is_rgb else colour.matrix
             context.color_range = 2 if is_rgb else colour.range
@@ -148,6 +145,12 @@ class Encoding:
             ) from None
         except ValueError as error:
             raise UserError(f"{first_line(error)}; choose another --codec or another kind of output") from None
+        unknown = sorted(context.options)  # what no one has taken
+        if unknown:
+            raise UserError(
+                f"--encoder-option {unknown[0]}: {self.codec} has no such option; `ffmpeg -h encoder={self.codec}` "
+                "lists those it has"
+            )
         return stream
 
 

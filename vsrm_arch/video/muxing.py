@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,12 +34,14 @@ class Segment(NamedTuple):
         path: The file.
         num_frames: Frames in it.
         start: Time of its first frame, in units of the video's time base.
-        end: When its last frame ends, likewise.
+        last: Of its last frame, likewise.
+        end: When that ends.
     """
 
     path: Path
     num_frames: int
     start: int
+    last: int
     end: int
 
 
@@ -95,6 +98,7 @@ def mux(
     output: Path,
     file: Path,
     segments: Sequence[Segment],
+    rate: Fraction,
     time_base: Fraction,
     source: Path | None = None,
     copied: Collection[int] = (),
@@ -106,6 +110,7 @@ def mux(
         output: The film; its suffix decides on the container.
         file: Where it is written now.
         segments: The video, in order.
+        rate: Average frames a second of the video.
         time_base: Of the video.
         source: The file that the video was made from; None: there is no other stream.
         copied: Indices of the streams to copy from it.
@@ -123,6 +128,8 @@ def mux(
         film = stack.enter_context(av.open(str(file), "w", format=container_format, container_options=options))
         first = stack.enter_context(av.open(str(segments[0].path)))
         video = film.add_stream_from_template(first.streams.video[0])
+        # What a container says of the rate comes from here; that of a segment's frames is another where times vary.
+        video.codec_context.framerate = rate.limit_denominator(100_000)
         video.time_base = time_base
         packets = [_video_packets(segments, time_base, video)]
         if source is not None:
@@ -148,13 +155,13 @@ def _describe(new: Any, old: Any) -> None:
 def _video_packets(segments: Sequence[Segment], time_base: Fraction, stream: Any) -> Iterator[tuple[Fraction, Any]]:
     """Packets of the segments, their times those of the whole film, with the time at which they are decoded."""
     av = pyav("reading a segment")
-    last: int | None = None
+    final = segments[-1]
+    earliest = last = None
     for segment in segments:
         with av.open(str(segment.path)) as container:
             first: int | None = None
-            for packet in container.demux(container.streams.video[0]):
-                if not packet.size:  # the end
-                    continue
+            # The last packet that is demuxed is empty.
+            for packet, following in pairwise(container.demux(container.streams.video[0])):
                 # Containers round the start of a file, and MP4 counts in fractions of a coarse time base. Times from
                 # the first packet on are exact, and that is the first frame: no other can come before it.
                 first = packet.pts if first is None else first
@@ -163,7 +170,15 @@ def _video_packets(segments: Sequence[Segment], time_base: Fraction, stream: Any
                 dts = segment.start + round((packet.dts - first) * unit)
                 # Where frames last longer than those before, an encoder counts back too far.
                 packet.dts = last = dts if last is None else max(dts, last + 1)
+                earliest = last if earliest is None else earliest
                 packet.duration = round(packet.duration * unit)
+                # The last frame may be a still of seconds. MP4 adds up the packets, in the order they are decoded.
+                if segment is final and not following.size:
+                    delay = segments[0].start - earliest
+                    packet.dts = max(packet.dts, packet.pts - delay)
+                    packet.duration = final.end - (packet.dts + delay)
+                elif packet.pts == final.last:
+                    packet.duration = final.end - packet.pts
                 packet.time_base = time_base
                 packet.stream = stream
                 yield packet.dts * time_base, packet

@@ -30,6 +30,7 @@ class VideoFile:
         turns: Quarter turns counter-clockwise that show the frames upright.
         length: Number of frames that are shown.
         duration: Seconds from the first frame to the end of the last.
+        end: When the last frame ends, in seconds from the start of the file.
         rate: Average frames a second; None where the file has no times.
         time_base: Unit of the frames' times, in seconds.
         start: When the whole file starts, in seconds; its streams' times count from there.
@@ -44,6 +45,7 @@ class VideoFile:
     turns: int
     length: int
     duration: Fraction
+    end: Fraction
     rate: Fraction | None
     time_base: Fraction
     start: Fraction
@@ -67,7 +69,8 @@ class VideoFile:
         if first is None:
             raise UserError(f"{path} holds no video frames; leave it out")
         with opened(path) as (container, stream):
-            length, duration = _whole_length(container, stream, path)
+            length, begin, end = _whole_length(container, stream, path)
+            start = Fraction(container.start_time or 0, 1_000_000)
             turns = round(first.rotation / 90) % 4
             size = (first.height, first.width)
             aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -76,10 +79,11 @@ class VideoFile:
                 size=size[::-1] if turns % 2 else size,
                 turns=turns,
                 length=length,
-                duration=duration,
+                duration=end - begin,
+                end=end - start,
                 rate=stream.average_rate or stream.guessed_rate,
                 time_base=stream.time_base,
-                start=Fraction(container.start_time or 0, 1_000_000),
+                start=start,
                 pixel_aspect=1 / aspect if turns % 2 else aspect,
                 colour=Colour.of(first, str(path)),
                 interlaced=bool(first.interlaced_frame),
@@ -127,33 +131,35 @@ def upright(image: NDArray[Any], turns: int) -> NDArray[Any]:
     return np.ascontiguousarray(np.rot90(image, turns))
 
 
-def _whole_length(container: Any, stream: Any, path: Path) -> tuple[int, Fraction]:
-    """Number of coded frames and their duration; a video cut short is found before anything is done with it.
+def _whole_length(container: Any, stream: Any, path: Path) -> tuple[int, Fraction, Fraction]:
+    """Number of frames shown, when the first begins and when the last ends, by the file's clock.
 
-    It would decode without an error.
+    A video cut short is found before anything is done with it: it would decode without an error.
     """
-    length, begin, end = 0, None, None
+    length, begin, end, coded = 0, None, None, None
     for packet in container.demux(stream):
         # AVI has no presentation times; the packet that ends the stream has none at all.
         time = packet.dts if packet.pts is None else packet.pts
         if time is None:
             continue
-        end = max(end or time, time + (packet.duration or 0))
+        ends = time + (packet.duration or 0)
+        coded = ends if coded is None else max(coded, ends)
         if packet.is_discard:  # an edit list leaves it out
             continue
         length += 1
         begin = time if begin is None else min(begin, time)
+        end = ends if end is None else max(end, ends)
     declared, rate, unit = _declared_end(container, stream), stream.average_rate, stream.time_base
-    if begin is None or end is None:
-        return length, Fraction(0)
+    if begin is None or end is None or coded is None:
+        return length, Fraction(0), Fraction(0)
     if rate and declared is not None:
-        missing = round((declared - end * unit) * rate)
+        missing = round((declared - coded * unit) * rate)
         if missing > _TOLERATED:
             raise UserError(
                 f"{path} is cut short: it holds {length} of about {length + missing} frames; fetch it again or leave "
                 "it out"
             )
-    return length, (end - begin) * unit
+    return length, begin * unit, end * unit
 
 
 def _declared_end(container: Any, stream: Any) -> Fraction | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vsrm_arch.errors import UserError
 from vsrm_arch.files import atomic_path
 from vsrm_arch.video.colour import Colour, from_rgb
 from vsrm_arch.video.encoding import Encoding
@@ -36,6 +37,7 @@ class VideoTarget:
         pixel_aspect: Width of a pixel by its height.
         source: The file whose other streams, chapters and metadata it gets; None: there is none.
         copied: Indices of those streams.
+        end: When the last frame ends, in seconds; None, or no later than it begins: it lasts as long as others.
         resume: Whether to go on after what an earlier run has left.
 
     Attributes:
@@ -57,11 +59,13 @@ class VideoTarget:
         pixel_aspect: Fraction = Fraction(1),
         source: Path | None = None,
         copied: tuple[int, ...] = (),
+        end: Fraction | None = None,
         resume: bool = False,
     ) -> None:
         self.path, self._source, self._copied = path, source, copied
         self._encoding, self._size, self._rate = encoding, size, rate
         self._time_base, self._colour, self._pixel_aspect = time_base, colour, pixel_aspect
+        self._end = end
         self._container: Any = None
         self._stream: Any = None
         self._times: list[int] = []
@@ -72,8 +76,8 @@ class VideoTarget:
         segments = self._segments
         self.num_done = sum(segment.num_frames for segment in segments)
         # A frame's usual duration, and the time of the last frame written, in units of the time base.
-        self._usual = round(1 / (rate * time_base))
-        self._last = segments[-1].end - self._usual if segments else None
+        self._usual = max(round(1 / (rate * time_base)), 1)
+        self._last = segments[-1].last if segments else None
 
     @property
     def _segment_format(self) -> str:
@@ -120,8 +124,8 @@ class VideoTarget:
             container, self._container = self._container, None
             container.mux(self._stream.encode(None))
             container.close()
-            end = self._times[-1] + self._usual
-            self._record.add(self._file.name, len(self._times), self._times[0], end)
+            last = self._times[-1]
+            self._record.add(self._file.name, len(self._times), self._times[0], last, last + self._usual)
             self.num_done += len(self._times)
 
     def finish(self) -> Path:
@@ -135,7 +139,7 @@ class VideoTarget:
         """
         self.keep()
         with self._faults_named():
-            self._assemble(self.path, end=None)
+            self._assemble(self.path, self._whole_segments())
             self._record.remove()
             self._partial.unlink(missing_ok=True)
         return self.path
@@ -151,8 +155,14 @@ class VideoTarget:
             self._record.remove()
             return None
         with self._faults_named():
-            self._assemble(self._partial, end=self._segments[-1].end * self._time_base)
+            segments = self._segments
+            self._assemble(self._partial, segments, end=segments[-1].end * self._time_base)
         return self._partial
+
+    def _whole_segments(self) -> list[Segment]:
+        *others, final = self._segments
+        end = 0 if self._end is None else round(self._end / self._time_base)
+        return [*others, final._replace(end=end) if end > final.last else final]
 
     def _open_segment(self) -> None:
         self._record.write()
@@ -164,14 +174,28 @@ class VideoTarget:
     def _open_encoder(self, container: Any) -> Any:
         return self._encoding.open(container, self._size, self._rate, self._time_base, self._colour, self._pixel_aspect)
 
-    def _assemble(self, path: Path, end: Fraction | None) -> None:
+    def _assemble(self, path: Path, segments: list[Segment], end: Fraction | None = None) -> None:
         with atomic_path(path) as file:
-            mux(path, file, self._segments, self._time_base, self._source, self._copied, end)
+            mux(path, file, segments, self._rate, self._time_base, self._source, self._copied, end)
+
+    @contextmanager
+    def _encoder_faults_named(self) -> Iterator[None]:
+        """Those that are none of the file system."""
+        error_type = pyav(f"writing {self.path}").error.FFmpegError
+        try:
+            yield
+        except OSError:
+            raise
+        except error_type as error:
+            raise UserError(
+                f"{self.path} cannot be written by {self._encoding.codec} ({error.strerror}); choose another "
+                f"--codec or kind of output ({self.num_done} frames are kept in {self._record.folder})"
+            ) from error
 
     @contextmanager
     def _faults_named(self) -> Iterator[None]:
         try:
-            with faults_named(self._record, self.path, self.num_done):
+            with faults_named(self._record, self.path, self.num_done), self._encoder_faults_named():
                 yield
         except BaseException:
             # A segment that a fault has struck is given up.

@@ -1,0 +1,249 @@
+"""Films enlarged: what reading, writing and moving frames add to the network, and the memory over a film's length."""
+
+import logging
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar
+
+import torch
+
+from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure
+from vsrm_arch.errors import UserError
+from vsrm_arch.inference.fitting import Pieces
+from vsrm_arch.inference.loading import LoadedNetwork
+from vsrm_arch.inference.streaming import Upscaler, film_windows, to_clip
+from vsrm_arch.inference.tiles import run_in_tiles
+from vsrm_arch.precision import PRECISIONS
+from vsrm_arch.upscaling import Film, Settings, find_films
+from vsrm_arch.upscaling import Run as FilmRun
+from vsrm_arch.video import VideoFile
+
+__all__ = ["STAGES", "FilmCase", "FilmRow", "bench_films"]
+
+_logger = logging.getLogger("basicsr.vsrm_arch")
+
+# Each does what the one before does, and more: the passes alone, their clips ready on the device; what `upscale` adds,
+# from arrays to arrays; reading, writing and what else `basicsr upscale` does.
+STAGES = ("network", "frames in memory", "whole command")
+_SECONDS_BETWEEN_LOOKS = 0.05
+
+
+@dataclass(frozen=True)
+class FilmRow:
+    """What was measured of one stage of one film in one dtype; None where there is no figure.
+
+    Attributes:
+        film: Name of the film's file.
+        size: Of its frames, height x width.
+        frames: Number of them.
+        dtype: "float32", "bf16" or "fp16".
+        window: Frames in a window.
+        tile: Side of a tile; None: whole frames.
+        stage: One of ``STAGES``.
+        status: "ok", "out of memory" or "failed: ...".
+        ms: The median, of a frame.
+        ms_lower: The lower quartile.
+        ms_upper: The upper quartile.
+        over_network: ``ms`` over that of the first stage, less 1; None for that itself.
+        peak_gib: GPU memory beyond the weights, GiB.
+        main_gib: Main memory of the process at most, GiB.
+        samples: All times, of a frame.
+    """
+
+    film: str
+    size: str
+    frames: int
+    dtype: str
+    window: int
+    tile: int | None
+    stage: str
+    status: str
+    ms: float | None
+    ms_lower: float | None
+    ms_upper: float | None
+    over_network: float | None
+    peak_gib: float | None
+    main_gib: float | None
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FilmCase:
+    """One stage of one film in one dtype.
+
+    Attributes:
+        stage: One of ``STAGES``.
+        film: The film, and where the whole command writes it.
+        dtype: A key of ``PRECISIONS``.
+        upscaler: The network in that precision.
+        pieces: Windows and tiles.
+        most: The most bytes of main memory that a run held; filled in by the runs.
+    """
+
+    stage: str
+    film: Film
+    dtype: str
+    upscaler: Upscaler
+    pieces: Pieces
+    most: list[int] = field(default_factory=lambda: [0])
+    # What the network replays, it records itself.
+    replayed: ClassVar[bool] = False
+
+    @property
+    def label(self) -> str:
+        """Film, dtype and stage."""
+        return f"{self.film.source.path.name}, {self.dtype}, {self.stage}"
+
+    def prepare(self) -> Run:
+        """Reads the film, unless that belongs to what is timed."""
+        run = {STAGES[0]: self._network, STAGES[1]: self._frames, STAGES[2]: lambda: self._whole}[self.stage]()
+        return partial(self._watched, run)
+
+    def check(self, output: Any) -> None:
+        """Raises a ValueError if a run has lost frames."""
+        if isinstance(output, Path):
+            output = VideoFile.look_at(output).length
+        if output != self.film.source.length:
+            raise ValueError(f"{output} frames of {self.film.source.length}")
+
+    def _network(self) -> Run:
+        images = [image for image, _ in self.film.source.frames()]
+        windows = [
+            (to_clip(window.frames).to(self.upscaler.device), window.stop - window.start)
+            for window in film_windows(images, self.pieces)
+        ]
+        tile, overlap = self.pieces.tile, self.pieces.tile_overlap
+
+        def run() -> int:
+            for clip, _ in windows:
+                if tile is None:
+                    self.upscaler.enlarge(clip)
+                else:
+                    run_in_tiles(self.upscaler.enlarge, clip, self.upscaler.scale, tile, overlap)
+            return sum(given for _, given in windows)
+
+        return run
+
+    def _frames(self) -> Run:
+        images = [image for image, _ in self.film.source.frames()]
+        return lambda: sum(1 for _ in self.upscaler(images, pieces=self.pieces))
+
+    def _whole(self) -> Path:
+        return FilmRun(self.film, self.upscaler, Settings("bench", force=True)).enlarge()
+
+    def _watched(self, run: Run) -> Any:
+        with _main_memory(self.most):
+            return run()
+
+
+def bench_films(
+    paths: Sequence[Path],
+    loaded: LoadedNetwork,
+    dtypes: Sequence[str],
+    *,
+    device: torch.device,
+    window: int | None = None,
+    tile: int | None = None,
+    stages: Sequence[str] = STAGES,
+    repeats: int = 3,
+    warmup: int = 0,
+) -> list[FilmRow]:
+    """Times the enlargement of films, stage by stage in turns, one film and dtype after the other.
+
+    What is chosen for a film, windows and tiles, is chosen before, and its time goes to the log.
+
+    Args:
+        paths: Video files.
+        loaded: The network, on the device.
+        dtypes: Keys of ``PRECISIONS``.
+        device: Where it runs.
+        window: Frames in one pass; None: what fits.
+        tile: Side of a tile; 0: whole frames; None: what fits.
+        stages: Of ``STAGES``.
+        repeats: Samples of each.
+        warmup: Runs of each before, after the one that is checked.
+
+    Returns:
+        A row for each film, dtype and stage, in this order.
+
+    Raises:
+        UserError: If a film cannot be read.
+    """
+    rows: list[FilmRow] = []
+    with tempfile.TemporaryDirectory(prefix="vsrm_bench_") as folder:
+        films = find_films([str(path) for path in paths], Path(folder), loaded.scale)
+        for film in films:
+            if not isinstance(film.source, VideoFile):
+                raise UserError(
+                    f"{film.source.path} is no video; make one of its frames first: basicsr upscale FOLDER -o FILM.mp4"
+                )
+            for dtype in dtypes:
+                upscaler = Upscaler(loaded.network, loaded.scale, PRECISIONS[dtype], window, tile)
+                begin = perf_counter()
+                pieces = upscaler.pieces(*film.source.size)
+                took = perf_counter() - begin
+                _logger.info("%s, %s: %s, chosen in %.1f s", film.source.path.name, dtype, pieces, took)
+                upscaler = Upscaler(loaded.network, loaded.scale, PRECISIONS[dtype], pieces.window, pieces.tile or 0)
+                cases = [FilmCase(stage, film, dtype, upscaler, pieces) for stage in stages]
+                rows += _rows(cases, measure(cases, device, repeats, warmup))
+    return rows
+
+
+def _rows(cases: Sequence[FilmCase], measurements: Sequence[Measurement]) -> list[FilmRow]:
+    rows = [_row(case, measurement) for case, measurement in zip(cases, measurements, strict=True)]
+    alone = next((row.ms for row in rows if row.stage == STAGES[0]), None)
+    return [
+        replace(row, over_network=row.ms / alone - 1) if row.ms and alone and row.stage != STAGES[0] else row
+        for row in rows
+    ]
+
+
+def _row(case: FilmCase, measurement: Measurement) -> FilmRow:
+    source, pieces = case.film.source, case.pieces
+    samples = tuple(sample / source.length for sample in measurement.samples)
+    spread = Spread.of(samples) if samples else None
+    return FilmRow(
+        film=source.path.name,
+        size=f"{source.size[0]}x{source.size[1]}",
+        frames=source.length,
+        dtype=case.dtype,
+        window=pieces.window,
+        tile=pieces.tile,
+        stage=case.stage,
+        status=measurement.failure or "ok",
+        ms=spread.median if spread else None,
+        ms_lower=spread.lower if spread else None,
+        ms_upper=spread.upper if spread else None,
+        over_network=None,
+        peak_gib=gib(measurement.peak),
+        main_gib=gib(case.most[0]),
+        samples=samples,
+    )
+
+
+@contextmanager
+def _main_memory(most: list[int]) -> Iterator[None]:
+    """Looks at the process's main memory time and again within a block, and keeps the most that it sees."""
+    import psutil
+
+    process, done = psutil.Process(), threading.Event()
+
+    def watch() -> None:
+        while True:
+            most[0] = max(most[0], process.memory_info().rss)
+            if done.wait(_SECONDS_BETWEEN_LOOKS):
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
