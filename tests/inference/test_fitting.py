@@ -6,15 +6,15 @@ from torch import nn
 
 from vsrm_arch.errors import UserError
 from vsrm_arch.inference import Upscaler
-from vsrm_arch.inference.fitting import Cost, Pieces, fit_pieces, measure_cost
+from vsrm_arch.inference.fitting import _MARGIN, Cost, Pieces, fit_pieces, measure_cost
 from vsrm_arch.sizes import SizeRequirements
 
-# With the margin of 1.25, a pixel of a frame costs a byte.
-BYTE = Cost(fixed=0, each=0, kept=0.8, seconds=0)
+# With its margin, a pixel of a frame costs a byte.
+BYTE = Cost(fixed=0, each=0, kept=1 / _MARGIN, seconds=0)
 
 
 def test_bytes():
-    assert Cost(fixed=100, each=10, kept=2, seconds=0).bytes(3, 20) == 525
+    assert Cost(fixed=100, each=10, kept=2, seconds=0).bytes(3, 20) == round(_MARGIN * 420)
 
 
 # 100 x 100 pixels; two tiles in a row have 58 pixels, three would be too small.
@@ -48,12 +48,12 @@ def test_nothing_fits(tile, budget, least):
         "programs, or give more with --memory"
     )
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
-        fit_pieces(Cost(0, 0, 0.8e6, 0), 100, 100, int(budget * 2**30), tile=tile)
+        fit_pieces(Cost(0, 0, 1e6 / _MARGIN, 0), 100, 100, int(budget * 2**30), tile=tile)
 
 
 def test_more_than_a_hundred_gib_are_told_in_digits():
     with pytest.raises(UserError, match=r"^745 GiB of memory are needed .* and 128 GiB may be used"):
-        fit_pieces(Cost(0, 0, 0.8e7, 0), 100, 100, 128 * 2**30, tile=0)
+        fit_pieces(Cost(0, 0, 1e7 / _MARGIN, 0), 100, 100, 128 * 2**30, tile=0)
 
 
 def test_halved_until_nothing_is_left():

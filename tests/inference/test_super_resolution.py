@@ -100,6 +100,19 @@ def test_output_lies_on_the_cpu_in_float32():
     assert output.device.type == "cpu"
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize("pieces", [{}, {"tile": 3, "tile_overlap": 1}, {"window": 3, "window_overlap": 1}])
+def test_whole_numbers_give_whole_numbers(dtype, pieces):
+    most = torch.iinfo(dtype).max
+    lq = torch.randint(0, most + 1, (1, 5, 3, 4, 6)).to(dtype)
+    # Beyond the range at both ends.
+    output = super_resolve(lambda lq: 1.5 * nearest(lq) - 0.3, lq, scale=2, **pieces)
+    expected = 1.5 * nearest(lq.float() / most) - 0.3
+    assert output.dtype == dtype
+    assert torch.equal(output.int(), (expected * most).round().clamp(0, most).int())
+    assert output[0, 0].movedim(0, -1).is_contiguous() or pieces
+
+
 def test_no_graph_is_kept():
     network = nn.Upsample(scale_factor=(1, 2, 2))
     assert not super_resolve(network, torch.rand(1, 1, 3, 4, 4, requires_grad=True), scale=2).requires_grad

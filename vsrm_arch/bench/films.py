@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure
@@ -114,8 +115,9 @@ class FilmCase:
 
     def _network(self) -> Run:
         images = [image for image, _ in self.film.source.frames()]
+        most = np.iinfo(images[0].dtype).max
         windows = [
-            (to_clip(window.frames).to(self.upscaler.device), window.stop - window.start)
+            (to_clip(window.frames).to(self.upscaler.device).float() / most, window.stop - window.start)
             for window in film_windows(images, self.pieces)
         ]
         tile, overlap = self.pieces.tile, self.pieces.tile_overlap
@@ -138,8 +140,14 @@ class FilmCase:
         return FilmRun(self.film, self.upscaler, Settings("bench", force=True)).enlarge()
 
     def _watched(self, run: Run) -> Any:
+        begin = perf_counter()
         with _main_memory(self.most):
-            return run()
+            output = run()
+        if self.upscaler.device.type == "cuda":
+            torch.cuda.synchronize()
+        # What is stopped before its end has told something still.
+        _logger.info("%s: %.2f s", self.label, perf_counter() - begin)
+        return output
 
 
 def bench_films(

@@ -102,7 +102,7 @@ class Upscaler:
         cost = measure_cost(self.enlarge, self.device, self._requirements)
         on_cpu = self.device.type == "cpu"
         budget = self.memory or int(0.8 * free_memory(self.device))
-        # What waits in main memory: a window of enlarged frames in float32 while it is written, and the next.
+        # What waits in main memory: a window of enlarged frames in float32, and before and behind it two as pictures.
         each = 2 * 3 * 4 * self.scale**2 * height * width
         room = budget // 2 if on_cpu else int(0.5 * free_memory(torch.device("cpu")))
         most = min(max(room // each, 1), MOST_FRAMES)
@@ -155,7 +155,7 @@ class Upscaler:
                 continue
             enlarged, smaller = self._enlarge_window(window, smaller)
             for i in range(max(begin, skip) - begin, given - begin):
-                yield _to_image(enlarged[0, window.start + i], first.dtype)
+                yield enlarged[0, window.start + i].movedim(0, -1).contiguous().numpy()
 
     @torch.no_grad()
     def enlarge(self, lq: Tensor) -> Tensor:
@@ -216,8 +216,8 @@ def film_windows(
 
 
 def to_clip(images: Sequence[Image]) -> Tensor:
-    """Images ``(H, W, 3)``, uint8 or uint16 → a clip ``(1, T, 3, H, W)``, float32 in [0, 1]."""
-    return torch.stack([_to_tensor(image) for image in images])[None]
+    """Images ``(H, W, 3)``, uint8 or uint16 → a clip of them ``(1, T, 3, H, W)``."""
+    return torch.from_numpy(np.stack(images)).movedim(-1, 1)[None]
 
 
 def _scenes(frames: Iterable[Image], is_cut: Callable[[Image], bool]) -> Iterator[Iterator[Image]]:
@@ -247,19 +247,3 @@ def _checked(first: Image, rest: Iterable[Image]) -> Iterator[Image]:
                 f"frame {i} is {frame.shape} {frame.dtype}, the first {first.shape} {first.dtype}; they must agree"
             )
         yield frame
-
-
-def _to_tensor(image: Image) -> Tensor:
-    """``(H, W, 3)`` → ``(3, H, W)`` in [0, 1]."""
-    most = np.iinfo(image.dtype).max
-    pixels = torch.from_numpy(np.ascontiguousarray(image).astype(np.float32))
-    return pixels.permute(2, 0, 1).contiguous().div_(float(most))
-
-
-def _to_image(frame: Tensor, dtype: np.dtype[Any]) -> Image:
-    """``(3, H, W)`` in [0, 1] → ``(H, W, 3)``; what lies outside is clipped."""
-    most = int(np.iinfo(dtype).max)
-    # Whole numbers first: one byte a value is moved into place, not four.
-    scaled = (frame * most).round_().clamp_(0, most).to(torch.uint8 if most == 255 else torch.int32)
-    image: Image = scaled.permute(1, 2, 0).contiguous().numpy()
-    return image.astype(dtype, copy=False)

@@ -35,8 +35,8 @@ def super_resolve(
 
     Args:
         network: ``(B, T, 3, H, W) -> (B, T, 3, scale·H, scale·W)``.
-        lq: ``(B, T, 3, H, W)``, RGB in [0, 1], on any device. Only the part that is being enlarged is moved to
-            ``device``.
+        lq: ``(B, T, 3, H, W)``, RGB in [0, 1], on any device; or whole numbers over the range of their type, uint8 or
+            uint16. Only the part that is being enlarged is moved to ``device``.
         scale: The network's enlargement.
         window: Frames in one pass; None: all.
         window_overlap: Frames that neighbouring windows share.
@@ -46,7 +46,7 @@ def super_resolve(
         device: Where the network is; None: where ``lq`` is.
 
     Returns:
-        ``(B, T, 3, scale·H, scale·W)`` float32 on the CPU, not clipped.
+        ``(B, T, 3, scale·H, scale·W)`` on the CPU: float32, not clipped; or of the type of ``lq``, rounded and clipped.
 
     Raises:
         UserError: If an overlap does not fit its window or tile, or the network's output has another size.
@@ -56,9 +56,15 @@ def super_resolve(
         >>> super_resolve(double, torch.rand(1, 5, 3, 8, 9), scale=2, window=3, tile=6, tile_overlap=2).shape
         torch.Size([1, 5, 3, 16, 18])
     """
-    enlarge: Network = partial(_one_pass, network, scale=scale, requirements=requirements, device=device or lq.device)
-    if tile is not None:
-        enlarge = partial(run_in_tiles, enlarge, scale=scale, size=tile, overlap=tile_overlap)
+    one_pass = partial(_one_pass, network, scale=scale, requirements=requirements, device=device or lq.device)
+
+    def enlarge(part: Tensor) -> Tensor:
+        if tile is None:
+            whole = one_pass(part)
+        else:
+            whole = run_in_tiles(lambda lq: one_pass(lq).cpu().float(), part, scale, tile, tile_overlap)
+        return _as_type(whole, lq.dtype).cpu()
+
     if window is not None:
         return run_in_windows(enlarge, lq, window, window_overlap)
     return enlarge(lq)
@@ -79,7 +85,7 @@ def _one_pass(
     network: Network, lq: Tensor, *, scale: int, requirements: SizeRequirements, device: torch.device
 ) -> Tensor:
     *leading, height, width = lq.shape
-    padded = pad_to(lq.to(device), requirements)
+    padded = pad_to(_as_float(lq.to(device)), requirements)
     output = network(padded)
     expected = (*leading, padded.shape[-2] * scale, padded.shape[-1] * scale)
     if output.shape != expected:
@@ -87,4 +93,21 @@ def _one_pass(
             f"the network turns a clip {tuple(padded.shape)} into {tuple(output.shape)}, but with scale {scale} it "
             f"must give {expected}: set scale to the network's enlargement"
         )
-    return output[..., : height * scale, : width * scale].float().cpu()
+    return output[..., : height * scale, : width * scale]
+
+
+def _as_float(frames: Tensor) -> Tensor:
+    """Whole numbers → [0, 1]."""
+    return frames if frames.is_floating_point() else frames.float() / torch.iinfo(frames.dtype).max
+
+
+def _as_type(frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """[0, 1] → float32, or whole numbers of a type, which lie channels last in memory, as pictures do."""
+    if dtype.is_floating_point:
+        return frames.float()
+    most = torch.iinfo(dtype).max
+    B, T, C, H, W = frames.shape
+    converted = torch.empty((B, T, H, W, C), dtype=dtype, device=frames.device)
+    for i in range(T):  # a frame at a time: no second clip in float32 is held
+        converted[:, i] = (frames[:, i].float() * most).round_().clamp_(0, most).movedim(1, -1)
+    return converted.movedim(-1, 2)

@@ -29,8 +29,6 @@ __all__ = ["Run", "Settings"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
-# Frames that are read before they are wanted, and that wait to be written.
-_AHEAD, _BEHIND = 8, 4
 # Frames about the one that --preview shows.
 _PREVIEW_CONTEXT = 7
 _LINE = 2
@@ -164,7 +162,7 @@ class Run:
         waiting: deque[tuple[Image, Fraction]] = deque()
 
         def images() -> Iterator[Image]:
-            for i, (image, time) in enumerate(ahead(source.frames(), _AHEAD)):
+            for i, (image, time) in enumerate(ahead(source.frames(), pieces.window)):
                 if i >= done:
                     waiting.append((image, time))
                 yield image
@@ -182,7 +180,8 @@ class Run:
                     mininterval=0,
                     smoothing=0,
                 ) as progress,
-                behind(target.write, _BEHIND) as write,
+                # A window is read, one enlarged and one written at the same time.
+                behind(target.write, pieces.window) as write,
             ):
                 for enlarged in self._upscaler(images(), pieces=pieces, skip=done):
                     image, time = waiting.popleft()
