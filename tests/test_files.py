@@ -103,7 +103,7 @@ class TestReplaceFolder:
         return tmp_path / "new", tmp_path / "place"
 
     def test_the_old_one_goes(self, folders, tmp_path):
-        write_text(tmp_path / "place.old/file", "older")
+        write_text(tmp_path / ".place.old/file", "older")
         replace_folder(*folders)
         assert [path.name for path in tmp_path.iterdir()] == ["place"]
         assert (tmp_path / "place/file").read_text() == "new"
@@ -119,7 +119,7 @@ class TestReplaceFolder:
         assert (tmp_path / "place/file").read_text() == "old"
 
     def test_after_a_kill_between_the_two_renames(self, folders, tmp_path):
-        folders[1].rename(tmp_path / "place.old")
+        folders[1].rename(tmp_path / ".place.old")
         replace_folder(*folders)
         assert [path.name for path in tmp_path.iterdir()] == ["place"]
         assert (tmp_path / "place/file").read_text() == "new"

@@ -92,7 +92,7 @@ def remove_partial_files(folders: Iterable[Path]) -> None:
 def replace_folder(new: Path, path: Path) -> None:
     """Gives a complete folder its name.
 
-    One of that name is kept beside it as ``<name>.old`` until then: there is a complete one at every moment.
+    One of that name is kept beside it as ``.<name>.old`` until then: there is a complete one at every moment.
 
     Args:
         new: The folder, on the same disk.
@@ -101,7 +101,7 @@ def replace_folder(new: Path, path: Path) -> None:
     Raises:
         OSError: If it cannot be renamed; then the one before has its name again.
     """
-    old = path.with_name(f"{path.name}.old")
+    old = path.with_name(f".{path.name}.old")
     if path.exists():
         if old.exists():
             shutil.rmtree(old)

@@ -147,7 +147,7 @@ class TestVideo:
 
     def test_webm_does_not_hold_the_sound(self, capfd):
         assert upscale("a.mp4", "-o", "b.webm") == 1
-        assert "name an output that ends in .mkv, which can, or leave it out with --drop audio" in error(capfd)
+        assert "name an output that ends in .mkv, which may, or leave it out with --drop audio" in error(capfd)
         options = ["--drop", "audio", "--encoder-option", "cpu-used=8", "deadline=realtime"]
         assert upscale("a.mp4", "-o", "b.webm", *options) == 0
         assert len(frames("b.webm")) == 6

@@ -162,7 +162,7 @@ class TestForce:
         rename = Path.rename
 
         def failing(path, target):
-            if target.name == "sample" and path.name != "sample.old":
+            if target.name == "sample" and path.name != ".sample.old":
                 raise error
             return rename(path, target)
 
@@ -181,7 +181,7 @@ class TestForce:
             self.fail_at_the_second_rename(patch, KeyboardInterrupt())
             with pytest.raises(KeyboardInterrupt):
                 ensure_sample(old, force=True)
-        assert (old.with_name("sample.old") / "old").is_file()
+        assert (old.with_name(".sample.old") / "old").is_file()
         ensure_sample(old, force=True)
         assert sorted(path.name for path in old.parent.iterdir()) == [".sample.lock", "sample"]
         assert not (old / "old").exists()

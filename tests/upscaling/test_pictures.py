@@ -1,5 +1,6 @@
 """Folders of pictures as films, in and out."""
 
+import errno
 from fractions import Fraction
 from pathlib import Path
 
@@ -77,6 +78,8 @@ class TestPictureTarget:
         names = ("x", "y", "z")
         target = PictureTarget(path, {"a": 1}, names)
         assert target.interrupt() is None
+        assert list(tmp_path.iterdir()) == []
+        target = PictureTarget(path, {"a": 1}, names)
         target.write(image(1), Fraction(0))
         assert target.interrupt() == tmp_path / "film.partial"
         target = PictureTarget(path, {"a": 1}, names, resume=True)
@@ -94,7 +97,33 @@ class TestPictureTarget:
         with pytest.raises(UserError, match=r"was made with a 1, not 2; give the same, or start again with --force"):
             PictureTarget(tmp_path / "film", {"a": 2}, resume=True)
         assert PictureTarget(tmp_path / "film", {"a": 2}).num_done == 0
-        assert not Path(tmp_path / "film.partial").exists()
+        assert list(Path(tmp_path / "film.partial").glob("*.png")) == []
+
+    def test_a_kill_behind_the_rename_leaves_the_film(self, tmp_path, monkeypatch):
+        path = tmp_path / "film"
+        target = PictureTarget(path, {})
+        target.write(image(1), Fraction(0))
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", lambda *_, **__: pytest.fail("killed here"))
+            with pytest.raises(pytest.fail.Exception):
+                target.finish()
+        assert (path / "00000000.png").is_file()
+        assert not (tmp_path / "film.partial").exists()
+
+    def test_a_rename_that_fails_can_be_tried_again(self, tmp_path, monkeypatch):
+        path = tmp_path / "film"
+        target = PictureTarget(path, {"a": 1})
+        target.write(image(1), Fraction(0))
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", full)
+            with pytest.raises(UserError, match=r"the disk is full; make room, then go on with --resume \(1 frame"):
+                target.finish()
+        assert PictureTarget(path, {"a": 1}, resume=True).finish() == path
+        assert [file.name for file in path.iterdir()] == ["00000000.png"]
 
     def test_names_that_differ_by_their_suffix_alone(self, tmp_path):
         """a.png and a.jpg are two frames."""

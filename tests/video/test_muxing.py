@@ -55,12 +55,14 @@ def test_all_of_a_film_is_copied(tmp_path, film, grey, shown):
 def test_what_the_container_cannot_hold_is_refused(tmp_path, film):
     message = (
         r"^\S*a\.mp4 cannot hold stream 2 of \S*source\.mkv, subtitle \(s\w+\): name an output that ends in \.mkv, "
-        r"which can, or leave it out with --drop subtitle$"
+        r"which may, or leave it out with --drop subtitle, or convert it first$"
     )
     with pytest.raises(UserError, match=message):
         copied_streams(film, tmp_path / "a.mp4")
     assert copied_streams(film, tmp_path / "a.mp4", drop=["subtitle"]) == [1]
-    with pytest.raises(UserError, match=r"a\.webm cannot hold stream 1 of .*, audio \(aac\): .* --drop audio$"):
+    with pytest.raises(
+        UserError, match=r"a\.webm cannot hold stream 1 of .*, audio \(aac\): .* --drop audio, or convert it first$"
+    ):
         copied_streams(film, tmp_path / "a.webm")
 
 

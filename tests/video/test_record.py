@@ -1,5 +1,7 @@
 import errno
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -22,7 +24,9 @@ def test_the_next_run_finds_what_is_whole(tmp_path):
 
 def test_without_resume_it_goes(tmp_path):
     film = tmp_path / "a.mp4"
-    Record(film, {}, resume=False).add("000000.mp4", 5, 0, 100)
+    record = Record(film, {}, resume=False)
+    record.begin()
+    record.add("000000.mp4", 5, 0, 100)
     assert Record(film, {}, resume=False).parts == []
     assert list(tmp_path.iterdir()) == []
 
@@ -51,8 +55,40 @@ def test_damage_is_told(tmp_path, content):
 
 def test_the_folder_becomes_the_film(tmp_path):
     record = Record(tmp_path / "a", {}, resume=False)
-    record.add("1.png")
-    assert list(record.take_out().iterdir()) == []
+    record.begin()
+    (record.folder / "1.png").write_bytes(b"")
+    record.become(tmp_path / "a")
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["a", "a/1.png"]
+
+
+def test_two_runs_at_once(tmp_path):
+    pytest.importorskip("fcntl")
+    film = tmp_path / "a.mp4"
+    held = (
+        "import sys, vsrm_arch, pathlib\n"
+        "from vsrm_arch.video import Record\n"
+        "record = Record(pathlib.Path(sys.argv[1]), {}, resume=False)\n"
+        "record.begin()\n"
+        "print('begun', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", held, str(film)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "begun\n"
+        for resume in (False, True):
+            with fails(r"a\.mp4\.partial is being written by another run; wait for it, or stop it"):
+                Record(film, {}, resume).begin()
+        other.kill()
+    Record(film, {}, resume=True).begin()
+
+
+def test_what_is_not_ours_stays(tmp_path):
+    (tmp_path / "a.mp4.partial").mkdir()
+    (tmp_path / "a.mp4.partial/thesis.txt").write_text("precious")
+    with fails(r"a\.mp4\.partial holds something else than a part of a film; move it away"):
+        Record(tmp_path / "a.mp4", {}, resume=False)
+    assert (tmp_path / "a.mp4.partial/thesis.txt").read_text() == "precious"
 
 
 @pytest.mark.parametrize(

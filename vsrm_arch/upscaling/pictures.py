@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vsrm_arch.data.images import encode_png, is_image, natural_key, read_image
 from vsrm_arch.data.prepare.encode import file_identity
 from vsrm_arch.errors import UserError
-from vsrm_arch.files import atomic_write, replace_folder
+from vsrm_arch.files import atomic_write
 from vsrm_arch.video import Colour, Record, faults_named
 
 __all__ = ["PictureTarget", "Pictures", "pictures_in"]
@@ -134,6 +134,8 @@ class PictureTarget:
         self._names = names if names is not None and len(set(names)) == len(names) else None
         self._record = Record(path, recipe, resume)
         self.num_done = 0
+        with faults_named(self._record, self.path, 0):
+            self._record.begin()
         while resume and self._file(self.num_done).is_file():
             self.num_done += 1
 
@@ -147,22 +149,25 @@ class PictureTarget:
         Raises:
             UserError: If it cannot be written; those before are kept.
         """
-        with faults_named(self._record, self.path, self.num_done):
-            if not self.num_done:
-                self._record.write()
-            with atomic_write(self._file(self.num_done), sync=False) as file:
-                file.write(encode_png(np.ascontiguousarray(image[..., ::-1])))
+        with (
+            faults_named(self._record, self.path, self.num_done),
+            atomic_write(self._file(self.num_done), sync=False) as file,
+        ):
+            file.write(encode_png(np.ascontiguousarray(image[..., ::-1])))
         self.num_done += 1
 
     def keep(self) -> None:
-        """Nothing is held back: every picture that is written is kept."""
+        """Nothing is held back: every picture that is written is kept. Without one nothing is left."""
+        if not self.num_done:
+            self._record.remove()
 
     def finish(self) -> Path:
         """Gives the folder its name; one that lay there before is replaced only now."""
         with faults_named(self._record, self.path, self.num_done):
-            replace_folder(self._record.take_out(), self.path)
+            self._record.become(self.path)
         return self.path
 
     def interrupt(self) -> Path | None:
         """Where the frames are that are written so far; None if there is none."""
+        self.keep()
         return self._record.folder if self.num_done else None

@@ -6,7 +6,7 @@ from vsrm_arch.video.muxing import CONTAINERS, KINDS, copied_streams
 from vsrm_arch.video.pyav import SUFFIXES
 from vsrm_arch.video.reading import VideoFile, decoded, upright
 from vsrm_arch.video.record import Record, faults_named, made_from
-from vsrm_arch.video.target import VideoTarget
+from vsrm_arch.video.target import VideoTarget, check_encoding
 
 __all__ = [
     "CONTAINERS",
@@ -17,6 +17,7 @@ __all__ = [
     "Record",
     "VideoFile",
     "VideoTarget",
+    "check_encoding",
     "copied_streams",
     "decoded",
     "faults_named",

@@ -1,6 +1,7 @@
 """How a video is encoded: the encoder, its quality, its pixel format."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,7 @@ _PIX_FMTS = {
     8: ("yuv420p", "nv12", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le"),
     10: ("yuv420p10le", "p010le", "yuv422p10le", "yuv444p10le", "yuv420p", "nv12"),
 }
+_ANOTHER = "choose another --codec or another kind of output"
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,38 @@ class Encoding:
 
         return max(int(component.bits) for component in VideoFormat(self.pix_fmt).components)
 
+    def check(
+        self,
+        formats: Collection[str],
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        colour: Colour,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> None:
+        """Writes the header of a video into memory.
+
+        Args:
+            formats: Containers, by ffmpeg's names, each of which has to hold it.
+            size: As in :meth:`open`, like the others.
+            rate: Likewise.
+            time_base: Likewise.
+            colour: Likewise.
+            pixel_aspect: Likewise.
+
+        Raises:
+            UserError: If the encoder does not take such frames, or a container not such a stream.
+        """
+        av = pyav("writing a video")
+        for name in dict.fromkeys(formats):
+            try:
+                with av.open(io.BytesIO(), "w", format=name) as trial:
+                    self.open(trial, size, rate, time_base, colour, pixel_aspect)
+                    trial.start_encoding()
+            except (av.error.FFmpegError, ValueError) as error:
+                fault = getattr(error, "strerror", None) or first_line(error)
+                raise UserError(f"{self.codec} cannot be written as {name} ({fault}); {_ANOTHER}") from None
+
     def open(
         self,
         container: Any,
@@ -144,7 +178,7 @@ class Encoding:
                 f"({error.strerror}); choose another --codec, or frames (-o FOLDER --frames)"
             ) from None
         except ValueError as error:
-            raise UserError(f"{first_line(error)}; choose another --codec or another kind of output") from None
+            raise UserError(f"{first_line(error)}; {_ANOTHER}") from None
         unknown = sorted(context.options)  # what no one has taken
         if unknown:
             raise UserError(

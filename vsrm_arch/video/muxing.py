@@ -4,7 +4,7 @@ import heapq
 import io
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -67,12 +67,16 @@ def copied_streams(source: Path, output: Path, drop: Collection[str] = ()) -> li
             name = f"stream {stream.index} of {source}, {stream.type} ({_codec(stream)})"
             if fault is None:
                 kept.append(stream.index)
+                if stream.type == "video":
+                    _logger.warning("%s is copied as it is: one video of a file is enlarged.", name)
             elif stream.type in _DISPENSABLE:
-                _logger.warning("%s is left out: %s cannot hold it.", name, output.name)
+                # In MP4 a data stream holds the titles of the chapters, which are copied by themselves.
+                if not (stream.type == "data" and container.chapters()):
+                    _logger.warning("%s is left out: it cannot be written into %s.", name, output.name)
             else:
+                other = "" if output.suffix.lower() == ".mkv" else "name an output that ends in .mkv, which may, or "
                 raise UserError(
-                    f"{output} cannot hold {name}: name an output that ends in .mkv, which can, or leave it out with "
-                    f"--drop {stream.type}"
+                    f"{output} cannot hold {name}: {other}leave it out with --drop {stream.type}, or convert it first"
                 )
     return kept
 
@@ -92,6 +96,10 @@ def _fault(stream: Any, output: Path) -> str | None:
         except (ValueError, av.error.FFmpegError, NotImplementedError) as error:
             return str(error)
     return None
+
+
+class _OutputError(Exception):
+    """A fault of the film that is written, which is none of the source that is read meanwhile."""
 
 
 def mux(
@@ -124,10 +132,11 @@ def mux(
     container_format = CONTAINERS[output.suffix.lower()]
     # The index in front, so that a player can start while the rest is on its way.
     options = {"movflags": "+faststart"} if container_format in ("mp4", "mov") else {}
-    with ExitStack() as stack:
+    with _output_faults_raised(), ExitStack() as stack:
         film = stack.enter_context(av.open(str(file), "w", format=container_format, container_options=options))
         first = stack.enter_context(av.open(str(segments[0].path)))
-        video = film.add_stream_from_template(first.streams.video[0])
+        # Opaque: for AV1 an encoder of the decoder's name would be looked for.
+        video = film.add_stream_from_template(first.streams.video[0], opaque=True)
         # What a container says of the rate comes from here; that of a segment's frames is another where times vary.
         video.codec_context.framerate = rate.limit_denominator(100_000)
         video.time_base = time_base
@@ -145,7 +154,18 @@ def mux(
             if streams:
                 packets.append(_other_packets(container, streams, start, end))
         for _, packet in heapq.merge(*packets, key=lambda timed: timed[0]):
-            film.mux_one(packet)
+            try:
+                film.mux_one(packet)
+            except (av.error.FFmpegError, ValueError) as error:
+                raise _OutputError from error
+
+
+@contextmanager
+def _output_faults_raised() -> Iterator[None]:
+    try:
+        yield
+    except _OutputError as error:
+        raise (error.__cause__ or error) from None
 
 
 def _describe(new: Any, old: Any) -> None:

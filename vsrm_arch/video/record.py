@@ -8,16 +8,16 @@ import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vsrm_arch.errors import UserError
-from vsrm_arch.files import remedy, write_text
+from vsrm_arch.files import remedy, replace_folder, write_text
 
 __all__ = ["Record", "faults_named", "made_from"]
 
-_NAME = "record.json"
+_NAME, _LOCK = "record.json", "lock"
 
 
 class Record:
@@ -40,30 +40,66 @@ class Record:
         self.folder = _folder(film)
         self._recipe = dict(recipe)
         self.parts: list[list[Any]] = []
-        if not resume:
-            self.remove()
-        elif self.folder.exists():
+        self._lock: BinaryIO | None = None
+        if not self.folder.exists():
+            return
+        if resume:
             earlier, self.parts = _read(self.folder)
             _check_same(self.folder, earlier, self._recipe)
+        else:
+            self._take_lock()
+            self.remove()
 
     def add(self, *part: Any) -> None:
         """Adds a part that is whole."""
         self.parts.append(list(part))
         self.write()
 
+    def begin(self) -> None:
+        """Makes the folder, for this run alone.
+
+        Raises:
+            UserError: If another run is writing there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        self.write()
+
+    def _take_lock(self) -> None:
+        """Takes a lock that the system lets go when its holder dies, where there are such locks."""
+        with suppress(ImportError):
+            import fcntl
+
+            self._lock = (self.folder / _LOCK).open("wb")
+            try:
+                fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # by the system, the one or the other
+                raise UserError(f"{self.folder} is being written by another run; wait for it, or stop it") from None
+            except OSError:  # a file system without locks
+                return
+
     def write(self) -> None:
-        """Writes the record, and makes the folder where it is missing."""
+        """Writes the record."""
         write_text(self.folder / _NAME, json.dumps({"recipe": self._recipe, "parts": self.parts}))
 
     def remove(self) -> None:
-        """Removes the folder with all that is in it."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        """Removes the folder with all that is in it.
 
-    def take_out(self) -> Path:
-        """Removes the record alone, so that the folder can become the film."""
-        (self.folder / _NAME).unlink()
-        return self.folder
+        Raises:
+            UserError: If it is none of ours.
+        """
+        if self.folder.exists():
+            if not (self.folder / _NAME).exists() and any(file.name != _LOCK for file in self.folder.iterdir()):
+                raise UserError(f"{self.folder} holds something else than a part of a film; move it away")
+            shutil.rmtree(self.folder)
+        self._lock = None
+
+    def become(self, film: Path) -> None:
+        """Gives the folder the name of the film, which is one of pictures; one that lay there is replaced."""
+        replace_folder(self.folder, film)
+        for name in (_NAME, _LOCK):
+            (film / name).unlink(missing_ok=True)
+        self._lock = None
 
 
 def made_from(film: Path) -> dict[str, Any] | None:

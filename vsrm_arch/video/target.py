@@ -1,6 +1,5 @@
 """A video in the making: encoded in segments, so that a run that is stopped can go on, and put together at the end."""
 
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -13,14 +12,37 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.files import atomic_path
 from vsrm_arch.video.colour import Colour, from_rgb
 from vsrm_arch.video.encoding import Encoding
-from vsrm_arch.video.muxing import Segment, mux
+from vsrm_arch.video.muxing import CONTAINERS, Segment, mux
 from vsrm_arch.video.pyav import pyav
 from vsrm_arch.video.record import Record, faults_named
 
-__all__ = ["VideoTarget"]
+__all__ = ["VideoTarget", "check_encoding"]
 
 # x264's longest distance of key frames: a segment costs no key frame of its own.
 _SEGMENT_FRAMES = 250
+
+
+def check_encoding(
+    path: Path,
+    encoding: Encoding,
+    size: tuple[int, int],
+    rate: Fraction,
+    time_base: Fraction,
+    colour: Colour,
+    pixel_aspect: Fraction = Fraction(1),
+) -> None:
+    """Checks before any work is done whether a video can be encoded so; the arguments are :class:`VideoTarget`'s.
+
+    Raises:
+        UserError: If the encoder takes no such frames, or the container not what it makes.
+    """
+    formats = (_segment_format(encoding), CONTAINERS[path.suffix.lower()])
+    encoding.check(formats, size, rate, time_base, colour, pixel_aspect)
+
+
+def _segment_format(encoding: Encoding) -> str:
+    """MP4 keeps times exactly and takes what any encoder makes but that of ProRes, which QuickTime's takes."""
+    return "mov" if encoding.codec.startswith("prores") else "mp4"
 
 
 class VideoTarget:
@@ -69,20 +91,16 @@ class VideoTarget:
         self._container: Any = None
         self._stream: Any = None
         self._times: list[int] = []
-        # What the encoder refuses is known before any work is done.
-        with pyav(f"writing {path}").open(io.BytesIO(), "w", format=self._segment_format) as trial:
-            self._open_encoder(trial)
+        check_encoding(path, encoding, size, rate, time_base, colour, pixel_aspect)
         self._record = Record(path, recipe, resume)
+        self.num_done = 0
+        with self._faults_named():
+            self._record.begin()
         segments = self._segments
         self.num_done = sum(segment.num_frames for segment in segments)
         # A frame's usual duration, and the time of the last frame written, in units of the time base.
         self._usual = max(round(1 / (rate * time_base)), 1)
         self._last = segments[-1].last if segments else None
-
-    @property
-    def _segment_format(self) -> str:
-        """MP4 keeps times exactly and takes what any encoder makes but that of ProRes, which QuickTime's takes."""
-        return "mov" if self._encoding.codec.startswith("prores") else "mp4"
 
     @property
     def _segments(self) -> list[Segment]:
@@ -117,8 +135,13 @@ class VideoTarget:
                 self.keep()
 
     def keep(self) -> None:
-        """Completes the segment that is being written: what it holds outlives the run."""
+        """Completes the segment that is being written: what it holds outlives the run.
+
+        Where there is no frame yet, nothing is left.
+        """
         if self._container is None:
+            if not self._record.parts:
+                self._record.remove()
             return
         with self._faults_named():
             container, self._container = self._container, None
@@ -152,7 +175,6 @@ class VideoTarget:
         """
         self.keep()
         if not self._record.parts:
-            self._record.remove()
             return None
         with self._faults_named():
             segments = self._segments
@@ -165,9 +187,8 @@ class VideoTarget:
         return [*others, final._replace(end=end) if end > final.last else final]
 
     def _open_segment(self) -> None:
-        self._record.write()
-        self._file = self._record.folder / f"{len(self._record.parts):06d}.{self._segment_format}"
-        self._container = pyav("writing").open(str(self._file), "w", format=self._segment_format)
+        self._file = self._record.folder / f"{len(self._record.parts):06d}.{_segment_format(self._encoding)}"
+        self._container = pyav("writing").open(str(self._file), "w", format=_segment_format(self._encoding))
         self._stream = self._open_encoder(self._container)
         self._times = []
 
