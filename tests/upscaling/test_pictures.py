@@ -124,11 +124,3 @@ class TestPictureTarget:
                 target.finish()
         assert PictureTarget(path, {"a": 1}, resume=True).finish() == path
         assert [file.name for file in path.iterdir()] == ["00000000.png"]
-
-    def test_names_that_differ_by_their_suffix_alone(self, tmp_path):
-        """a.png and a.jpg are two frames."""
-        target = PictureTarget(tmp_path / "film", {}, ("a", "a"))
-        for i in range(2):
-            target.write(image(i), Fraction(i))
-        target.finish()
-        assert len(list((tmp_path / "film").iterdir())) == 2

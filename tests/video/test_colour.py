@@ -80,6 +80,20 @@ def test_a_matrix_that_cannot_be_converted_is_refused():
         Colour.of(frame, "a.mp4")
 
 
+@pytest.mark.parametrize(("pix_fmt", "depth"), [("gray", 8), ("gray10le", 10)])
+@pytest.mark.parametrize(("label", "black", "white"), [(1, 16, 235), (2, 0, 255), (0, 0, 255)])
+def test_grey_in_either_range(pix_fmt, depth, label, black, white):
+    dtype, unit = (np.uint8, 1) if depth == 8 else (np.uint16, 4)
+    samples = np.full((16, 24), black * unit, dtype)
+    samples[:, 12:] = white * unit + (3 if white == 255 and depth == 10 else 0)
+    frame = av.VideoFrame.from_ndarray(samples, format=pix_fmt)
+    frame.color_range = label
+    image = to_rgb(frame, Colour.of(frame, "a.mkv"))
+    most = np.iinfo(image.dtype).max
+    np.testing.assert_allclose(image[:, 0], 0, atol=most / 500)
+    np.testing.assert_allclose(image[:, -1], most, atol=most / 250)
+
+
 @pytest.mark.parametrize("pix_fmt", ["rgb24", "bgr0", "gbrp"])
 def test_rgb_stays_as_it_is(pix_fmt):
     image = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)

@@ -21,7 +21,7 @@ def test_a_plain_film(tmp_path, write_video):
     frames = [noise(i) for i in range(5)]
     video = VideoFile.look_at(write_video(tmp_path / "a.mkv", frames))
     assert (video.size, video.turns, video.length, video.rate) == ((16, 24), 0, 5, 24)
-    assert (video.start, video.pixel_aspect, video.interlaced, video.streams) == (0, 1, False, ())
+    assert (video.start, video.pixel_aspect, video.interlaced, video.streams) == (0, 1, False, {})
     for i, ((image, time), frame) in enumerate(zip(video.frames(), frames, strict=True)):
         np.testing.assert_array_equal(image, frame)
         assert abs(time - Fraction(i, 24)) <= Fraction(1, 1000)
@@ -122,4 +122,33 @@ def test_a_poster_is_not_the_film(tmp_path, write_video, grey):
                     packet.stream = stream
                     container.mux(packet)
     found = VideoFile.look_at(path)
-    assert (found.size, found.length, found.streams) == ((16, 24), 3, ("video (png)",))
+    assert (found.size, found.length, found.streams) == ((16, 24), 3, {1: "video (png)"})
+
+
+def test_a_clock_that_jumps_back(tmp_path, grey, write_video):
+    """Two files joined end to end, as MPEG-TS allows."""
+    part = write_video(tmp_path / "a.ts", [grey(i % 10) for i in range(50)], codec="mpeg2video", pix_fmt="yuv420p", rate=25)
+    (tmp_path / "b.ts").write_bytes(part.read_bytes() * 2)
+    assert VideoFile.look_at(part).length == 50
+    with pytest.raises(UserError, match=r"^\S*b\.ts: its clock jumps back after \d\.\d s, [^\n]*$"):
+        VideoFile.look_at(tmp_path / "b.ts")
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_a_mirrored_film(tmp_path, grey, write_video, mirrored):
+    path = write_video(tmp_path / "a.mp4", [grey(1)], codec="libx264", pix_fmt="yuv420p", rotation=180)
+    if not mirrored:
+        assert VideoFile.look_at(path).turns == 2
+        return
+    data = path.read_bytes()
+    # Both axes are turned round; a mirror turns one.
+    minus, plus = (-(1 << 16)).to_bytes(4, "big", signed=True), (1 << 16).to_bytes(4, "big")
+    place = data.index(minus, data.index(b"tkhd"))
+    path.write_bytes(data[:place] + plus + data[place + 4 :])
+    with pytest.raises(UserError, match=r"^\S*a\.mp4 asks to be shown mirrored, [^\n]*$"):
+        VideoFile.look_at(path)
+
+
+def test_transparency_is_known(tmp_path, grey, write_video):
+    assert VideoFile.look_at(write_video(tmp_path / "a.mkv", [grey(1)], pix_fmt="bgra")).transparent
+    assert not VideoFile.look_at(write_video(tmp_path / "b.mkv", [grey(1)])).transparent

@@ -8,7 +8,11 @@ windows and tiles are chosen to fit the memory that is free. Videos need the ext
 import argparse
 import logging
 import math
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +22,8 @@ from vsrm_arch.errors import UserError, first_line
 from vsrm_arch.video import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from vsrm_arch.inference import LoadedNetwork
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
     from vsrm_arch.upscaling import Film, Run
 
 __all__ = ["add_arguments", "add_network", "load_network", "run"]
+
+_MIDDLE = -1.0
+_VIDEO_FLAGS = ("codec", "quality", "pix-fmt", "encoder-option", "drop")
 
 _EPILOG = """Without -o the output lies beside the input: holiday.mp4 becomes holiday_x4.mp4.
 A run that is stopped, by Ctrl-C or a full disk, leaves what is written so far as a video that can be played
@@ -77,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video.add_argument("--fps", metavar="RATE", help="of a folder of frames that becomes a video (default: 25)")
     looking = parser.add_argument_group("looking")
     text = "write one frame beside its bicubic enlargement, and nothing else (default: the middle of the film)"
-    looking.add_argument("--preview", nargs="?", type=float, const=-1.0, metavar="SECONDS", help=text)
+    looking.add_argument("--preview", nargs="?", type=float, const=_MIDDLE, metavar="SECONDS", help=text)
     looking.add_argument("--compare", action="store_true", help="split the screen: bicubic enlargement left")
     looking.add_argument("--dry-run", action="store_true", help="say what would be done, in what time and memory")
     looking.add_argument("--resume", action="store_true", help="go on where an earlier run was stopped")
@@ -130,18 +139,19 @@ def run(args: argparse.Namespace) -> int:
 
     rate = None if args.fps is None else _rate(args.fps)
     memory = None if args.memory is None else _memory(args.memory)
-    if args.preview is not None and not math.isfinite(args.preview):
+    if args.preview is not None and not (args.preview is _MIDDLE or 0 <= args.preview < math.inf):
         raise UserError(f"--preview {args.preview}: expected seconds from the start of the film, such as 12.5")
     device = use_device(args.device)
-    with progress():
+    with progress(), _stops_as_interruptions():
         loaded = load_network(args, device)
         films = find_films(args.inputs, args.output, loaded.scale, rate, args.frames)
         upscaler = Upscaler(
             loaded.network, loaded.scale, _precision(args.dtype, device), args.window, args.tile, memory
         )
+        _check_video_flags(args, films)
         options = dict(_option(text) for text in args.encoder_option)
         settings = Settings(
-            f"{loaded.source}, iteration {loaded.iteration}",
+            _told(loaded),
             codec=args.codec,
             quality=args.quality,
             pix_fmt=args.pix_fmt,
@@ -163,11 +173,28 @@ def run(args: argparse.Namespace) -> int:
                 sys.stdout.write("\n".join(film.describe(*film.plan())) + "\n")
             return 0
         if args.preview is not None:
-            time = None if args.preview < 0 else Fraction(args.preview)
+            time = None if args.preview is _MIDDLE else Fraction(args.preview)
             for film in runs:
                 sys.stdout.write(f"{film.preview(_preview_of(film.film), time)}\n")
             return 0
         return max([_enlarge(film, alone=len(runs) == 1) for film in runs], default=0)
+
+
+@contextmanager
+def _stops_as_interruptions() -> Iterator[None]:
+    """A process that is asked to end, or whose terminal is closed, keeps what it has as at Ctrl-C."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # One that is ignored, as by nohup, stays so; handlers belong to the main thread.
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) == signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _enlarge(run: "Run", alone: bool) -> int:
@@ -180,6 +207,23 @@ def _enlarge(run: "Run", alone: bool) -> int:
         sys.stderr.write(f"error: {first_line(error)}\n")
         return 1
     return 0
+
+
+def _check_video_flags(args: argparse.Namespace, films: "Sequence[Film]") -> None:
+    """Flags that would do nothing are mistakes."""
+    given = [flag for flag in _VIDEO_FLAGS if getattr(args, flag.replace("-", "_")) not in (None, [])]
+    if given and all(film.to_pictures for film in films):
+        raise UserError(f"--{given[0]} is for videos, and pictures are written; leave it out")
+    if args.fps is not None and all(film.is_video or film.to_pictures for film in films):
+        raise UserError("--fps is for folders of frames that become videos; a video keeps its rate")
+
+
+def _told(loaded: "LoadedNetwork") -> str:
+    """What tells weights from others, in the record of a film."""
+    from vsrm_arch.data.prepare.encode import file_identity
+
+    path = Path(loaded.source)
+    return f"{loaded.source}, iteration {loaded.iteration}" + (f", {file_identity(path)}" if path.is_file() else "")
 
 
 def _preview_of(film: "Film") -> Path:

@@ -14,6 +14,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "decode",
     "encode_png",
+    "has_alpha",
     "image_size",
     "is_image",
     "natural_key",
@@ -74,6 +75,13 @@ def png_size(data: bytes | memoryview) -> tuple[int, int]:
     """Height and width of a PNG, from its header alone."""
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
     return height, width
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether an image file is a PNG with an alpha channel, by its header alone."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head[12:16] == b"IHDR" and len(head) == 26 and head[25] in (4, 6)
 
 
 def image_size(path: Path) -> tuple[int, int]:

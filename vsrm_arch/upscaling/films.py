@@ -1,6 +1,8 @@
 """What the user names as input and output, made into films."""
 
 import glob
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,9 +13,14 @@ from vsrm_arch.data.images import is_image, natural_key
 from vsrm_arch.data.prepare.encode import file_identity
 from vsrm_arch.errors import UserError
 from vsrm_arch.upscaling.pictures import Pictures, pictures_in
-from vsrm_arch.video import CONTAINERS, SUFFIXES, VideoFile
+from vsrm_arch.video import CONTAINERS, VideoFile
 
 __all__ = ["Film", "find_films"]
+
+_logger = logging.getLogger("basicsr.vsrm_arch")
+
+# What a folder's name rarely ends in, and a video's or a picture's does.
+_FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,22 @@ class Film:
     def to_pictures(self) -> bool:
         """Whether the output is a folder of pictures."""
         return self.output.suffix.lower() not in CONTAINERS
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the source is a video file."""
+        return isinstance(self.source, VideoFile)
+
+    @property
+    def picture_names(self) -> tuple[str, ...] | None:
+        """Names of the pictures, without suffix, where they are those of the source; None: they are numbered.
+
+        a.png and a.jpg are two frames of one name: such frames are numbered.
+        """
+        if not isinstance(self.source, Pictures):
+            return None
+        names = tuple(file.stem for file in self.source.files)
+        return names if len(set(names)) == len(names) else None
 
     @property
     def identity(self) -> str:
@@ -64,6 +87,8 @@ def find_films(
     Raises:
         UserError: If an input is none, or two outputs would be the same.
     """
+    if output is not None and not output.name:  # the current folder
+        output = output.resolve()
     sources: list[Path | list[Path]] = []
     pictures: dict[Path, list[Path]] = {}
     for path in [path for text in inputs for path in _expanded(text)]:
@@ -79,7 +104,7 @@ def find_films(
         else:
             sources.append(path)
     naming = _naming(output, scale, len(sources), to_pictures)
-    films = [_film(source, naming, rate or Fraction(25)) for source in sources]
+    films = [_film(source, naming, rate or Fraction(25)) for source in _without_outputs(sources, naming)]
     for i, film in enumerate(films):
         if film.output in [other.output for other in films[:i]]:
             raise UserError(f"two inputs would become {film.output}; enlarge them one by one with -o")
@@ -100,6 +125,20 @@ def _expanded(text: str) -> list[Path]:
     raise UserError(f"{text}: no such file or folder; check the path")
 
 
+def _without_outputs(sources: Sequence[Path | list[Path]], naming: Naming) -> list[Path | list[Path]]:
+    """Leaves out what earlier runs have made of the others: ``*.mp4`` names them as well."""
+    made = {naming(source, pictures=False).absolute() for source in sources if isinstance(source, Path)}
+    kept = []
+    for source in sources:
+        if isinstance(source, Path) and len(sources) > 1:
+            whole = source.with_name(source.name.replace(".partial", ""))
+            if source.absolute() in made or (whole != source and whole.absolute() in made):
+                _logger.info("%s is left out: it is made from another input.", source)
+                continue
+        kept.append(source)
+    return kept
+
+
 def _film(source: Path | list[Path], naming: Naming, rate: Fraction) -> Film:
     if isinstance(source, Path):
         return Film(VideoFile.look_at(source), naming(source, pictures=False))
@@ -110,10 +149,16 @@ def _film(source: Path | list[Path], naming: Naming, rate: Fraction) -> Film:
 def _naming(output: Path | None, scale: int, count: int, to_pictures: bool) -> Naming:
     """Checks the output against what goes into it."""
     is_video = output is not None and output.suffix.lower() in CONTAINERS and not output.is_dir()
-    if output is not None and not is_video and output.suffix.lower() in SUFFIXES:
-        raise UserError(f"-o {output}: videos are written as {', '.join(CONTAINERS)}; name one of these")
     if output is not None and output.is_file() and not is_video:
         raise UserError(f"-o {output}: is a file, but no video; name a folder or a video")
+    if (
+        output is not None
+        and not (is_video or output.is_dir() or to_pictures)
+        and _FILE_SUFFIX.fullmatch(output.suffix)
+    ):
+        raise UserError(
+            f"-o {output}: videos are written as {', '.join(CONTAINERS)}; name one of these, or make the folder first"
+        )
     if is_video and count > 1:
         raise UserError(f"-o {output}: {count} films cannot become one; name a folder")
     if is_video and to_pictures:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vsrm_arch.data.images import encode_png, is_image, natural_key, read_image
+from vsrm_arch.data.images import encode_png, has_alpha, is_image, natural_key, read_image
 from vsrm_arch.data.prepare.encode import file_identity
 from vsrm_arch.errors import UserError
 from vsrm_arch.files import atomic_write
@@ -28,6 +28,7 @@ class Pictures:
         files: Their paths, in order.
         size: Height and width.
         depth: Bits a sample.
+        transparent: Whether the first has an alpha channel.
         rate: Frames a second, where a video is made of them.
     """
 
@@ -35,6 +36,7 @@ class Pictures:
     files: tuple[Path, ...]
     size: tuple[int, int]
     depth: int
+    transparent: bool
     rate: Fraction
 
     @classmethod
@@ -46,7 +48,7 @@ class Pictures:
         """
         first = read_image(files[0], any_depth=True)
         height, width = first.shape[:2]
-        return cls(files[0].parent, tuple(files), (height, width), 8 * first.itemsize, rate)
+        return cls(files[0].parent, tuple(files), (height, width), 8 * first.itemsize, has_alpha(files[0]), rate)
 
     @property
     def length(self) -> int:
@@ -75,7 +77,7 @@ class Pictures:
 
     # What video files have, and pictures do not.
     turns: ClassVar[int] = 0
-    streams: ClassVar[tuple[str, ...]] = ()
+    streams: ClassVar[dict[int, str]] = {}
     pixel_aspect: ClassVar[Fraction] = Fraction(1)
     interlaced: ClassVar[bool] = False
 
@@ -116,7 +118,7 @@ class PictureTarget:
     Args:
         path: The folder.
         recipe: What its frames are made from.
-        names: The pictures' names without suffix; None, or where two are the same: numbers from 00000000 on.
+        names: The pictures' names without suffix, all different; None: numbers from 00000000 on.
         resume: Whether to go on after what an earlier run has left.
 
     Attributes:
@@ -129,9 +131,7 @@ class PictureTarget:
     def __init__(
         self, path: Path, recipe: Mapping[str, Any], names: tuple[str, ...] | None = None, resume: bool = False
     ) -> None:
-        self.path = path
-        # a.png and a.jpg are two frames.
-        self._names = names if names is not None and len(set(names)) == len(names) else None
+        self.path, self._names = path, names
         self._record = Record(path, recipe, resume)
         self.num_done = 0
         with faults_named(self._record, self.path, 0):

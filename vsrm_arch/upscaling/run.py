@@ -20,9 +20,9 @@ from vsrm_arch.files import atomic_write
 from vsrm_arch.inference.fitting import Pieces
 from vsrm_arch.inference.streaming import Upscaler
 from vsrm_arch.upscaling.films import Film
-from vsrm_arch.upscaling.pictures import Pictures, PictureTarget
+from vsrm_arch.upscaling.pictures import PictureTarget
 from vsrm_arch.upscaling.threads import ahead, behind
-from vsrm_arch.video import Encoding, VideoFile, VideoTarget, copied_streams, made_from
+from vsrm_arch.video import Colour, Encoding, VideoFile, VideoTarget, check_encoding, copied_streams, made_from
 from vsrm_arch.wording import counted, some
 
 __all__ = ["Run", "Settings"]
@@ -87,9 +87,14 @@ class Run:
         if not film.to_pictures:
             given = (settings.codec, settings.quality, settings.pix_fmt, settings.encoder_options)
             self.encoding = Encoding.choose(film.output, source.colour, *given)
-            if self.encoding.depth < min(source.colour.depth, 10):
+            check_encoding(film.output, self.encoding, *self._written_as)
+            if self.encoding.depth < source.colour.depth:
                 _logger.warning(
-                    "%s: %s writes 8 of its %d bits.", source.path, self.encoding.codec, source.colour.depth
+                    "%s: %s writes %d of its %d bits.",
+                    source.path,
+                    self.encoding.codec,
+                    self.encoding.depth,
+                    source.colour.depth,
                 )
             if isinstance(source, VideoFile):
                 self._copied = tuple(copied_streams(source.path, film.output, settings.drop))
@@ -103,17 +108,34 @@ class Run:
                 "%s is interlaced, and its combs are enlarged, too: deinterlace it first (ffmpeg's filter bwdif).",
                 source.path,
             )
+        if source.transparent:
+            _logger.warning("%s has transparent parts, which are enlarged as if they were opaque.", source.path)
         self._bicubic = Bicubic(scale)
+
+    @property
+    def _written_as(self) -> tuple[tuple[int, int], Fraction, Fraction, Colour, Fraction]:
+        """Size, rate, unit of the times, colours and pixel shape of the video to be."""
+        source = self.film.source
+        return self.size, source.rate or Fraction(25), source.time_base, source.colour, source.pixel_aspect
 
     def _check_output(self) -> None:
         output = self.film.output
-        if output.exists() and not self.settings.force:
-            raise UserError(f"{output} is there already; name another with -o, or replace it with --force")
         if output.exists() and output.is_dir() != self.film.to_pictures:
             raise UserError(f"{output} is no {'folder' if self.film.to_pictures else 'file'}; name another with -o")
+        held = sorted(output.iterdir()) if output.is_dir() else []
+        foreign = next((file.name for file in held if not self._is_frame(file)), None)
+        if foreign is not None:
+            raise UserError(f"{output} holds something else than frames of this film ({foreign}); name another with -o")
+        if output.exists() and (held or not output.is_dir()) and not self.settings.force:
+            raise UserError(f"{output} is there already; name another with -o, or replace it with --force")
         parent = next(path for path in output.absolute().parents if path.exists())
         if not parent.is_dir():
             raise UserError(f"{output}: {parent} is no folder; name another with -o")
+
+    def _is_frame(self, file: Path) -> bool:
+        """Whether a picture has a name as this run, or one of a video, writes it."""
+        names = self.film.picture_names or ()
+        return file.suffix == ".png" and (file.stem in names or (len(file.stem) == 8 and file.stem.isdecimal()))
 
     def plan(self) -> tuple[Pieces, int, float]:
         """Windows and tiles, the bytes they are expected to take, and the seconds a frame."""
@@ -123,7 +145,6 @@ class Run:
         """What would be done, in lines."""
         source = self.film.source
         rate = f"{float(source.rate):.5g} frames a second" if source.rate else "no rate"
-        is_video = isinstance(source, VideoFile)
         lines = [
             f"{source.path} -> {self.film.output}",
             f"  frames    {source.length}, {rate}, {_clock(source.duration)}",
@@ -136,8 +157,9 @@ class Run:
             lines.append(f"  written   {self.encoding.codec}, {self.encoding.pix_fmt}, {options}")
         else:
             lines.append("  written   PNG")
-        if is_video and self.encoding is not None:
-            lines.append(f"  copied    {some(source.streams, 8) or 'no other stream'}, chapters, metadata")
+        if self.film.is_video and self.encoding is not None:
+            copied = [name for index, name in source.streams.items() if index in self._copied]
+            lines.append(f"  copied    {some(copied, 8) or 'no other stream'}, chapters, metadata")
         lines.append(f"  memory    about {size / 2**30:.2g} GiB on {self._upscaler.device}, {pieces}")
         lines.append(f"  time      about {_clock(seconds * source.length)} ({seconds:.2g} s a frame)")
         return lines
@@ -187,13 +209,17 @@ class Run:
                     image, time = waiting.popleft()
                     write(self._split(image, enlarged) if self.settings.split else enlarged, time)
                     progress.update()
+            return target.finish()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._interrupted(target)) from None
         except UserError as error:
             target.keep()
             kept_now = f"; {counted(target.num_done, 'frame')} are kept, and --resume goes on after them"
-            raise UserError(f"{first_line(error)}{kept_now if target.num_done else ''}") from error
-        return target.finish()
+            told = "--resume" in str(error)
+            raise UserError(f"{first_line(error)}{kept_now if target.num_done and not told else ''}") from error
+        except BaseException:
+            target.keep()
+            raise
 
     def _interrupted(self, target: VideoTarget | PictureTarget) -> str:
         partial = target.interrupt()
@@ -212,23 +238,19 @@ class Run:
             "weights": settings.weights,
             "size": list(self.size),
             "split": settings.split,
+            "precision": self._upscaler.precision,
             "pieces": [pieces.window, pieces.window_overlap, pieces.tile, pieces.tile_overlap],
         }
         if self.encoding is None:
-            names = tuple(file.stem for file in source.files) if isinstance(source, Pictures) else None
-            return PictureTarget(film.output, recipe, names, settings.resume)
-        recipe |= {"codec": self.encoding.codec, "pix_fmt": self.encoding.pix_fmt}
+            return PictureTarget(film.output, recipe, film.picture_names, settings.resume)
+        recipe |= {"codec": self.encoding.codec, "pix_fmt": self.encoding.pix_fmt, "rate": str(source.rate)}
         recipe |= {"options": dict(self.encoding.options)}
         is_video = isinstance(source, VideoFile)
         return VideoTarget(
             film.output,
             recipe,
             self.encoding,
-            self.size,
-            source.rate or Fraction(25),
-            source.time_base,
-            source.colour,
-            source.pixel_aspect,
+            *self._written_as,
             source.path if is_video else None,
             self._copied,
             source.end,

@@ -66,7 +66,8 @@ class Colour:
             matrix = _BT709 if frame.width >= _HD_WIDTH or frame.height > _SD_HEIGHT else _BT601
         if matrix not in _MATRICES:
             raise UserError(f"{what} has colours of a kind that cannot be converted (matrix {matrix} of H.273)")
-        full = range_ == _FULL or frame.format.name.startswith("yuvj")
+        # Grey that does not say otherwise is full range, as swscale has it.
+        full = range_ == _FULL or frame.format.name.startswith("yuvj") or (range_ != _LIMITED and _is_grey(frame))
         return cls(matrix, _FULL if full else _LIMITED, int(frame.color_primaries), transfer, depth)
 
     @property
@@ -96,7 +97,17 @@ def to_rgb(frame: Any, colour: Colour) -> NDArray[Any]:
         interpolation=_precise(),
     )
     image: NDArray[Any] = converted.to_ndarray()
+    if _is_grey(frame) and colour.range == _LIMITED:
+        # swscale takes grey for full range, whatever it says.
+        most = np.iinfo(image.dtype).max
+        unit = 2.0 ** (colour.depth - 8) / (2**colour.depth - 1) * most
+        stretched = (image.astype(np.float32) - 16 * unit) / (219 * unit) * most
+        image = stretched.round().clip(0, most).astype(image.dtype)
     return image
+
+
+def _is_grey(frame: Any) -> bool:
+    return bool(frame.format.name.startswith("gray"))
 
 
 def from_rgb(image: NDArray[Any], colour: Colour, pix_fmt: str) -> Any:

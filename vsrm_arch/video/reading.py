@@ -1,6 +1,7 @@
 """Reading video files: what they hold, whether they are whole, and their frames as they are shown."""
 
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +19,8 @@ __all__ = ["VideoFile", "decoded", "upright"]
 
 # So many frames may be missing at the end: headers round, and intact files were seen to lack the last one.
 _TOLERATED = 2
+# Seconds by which a file's clock may go back; less is a fault of one frame, which is moved.
+_JUMP = 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class VideoFile:
         pixel_aspect: Width of a pixel by its height, as shown.
         colour: What the samples stand for.
         interlaced: Whether a frame holds two fields of different times.
-        streams: The other streams, in words: ``audio (aac)``.
+        transparent: Whether its frames have an alpha channel.
+        streams: The other streams, by their indices, in words: ``audio (aac)``.
     """
 
     path: Path
@@ -52,7 +56,8 @@ class VideoFile:
     pixel_aspect: Fraction
     colour: Colour
     interlaced: bool
-    streams: tuple[str, ...]
+    transparent: bool
+    streams: dict[int, str]
 
     @classmethod
     def look_at(cls, path: Path) -> "VideoFile":
@@ -68,6 +73,8 @@ class VideoFile:
         first = next(decoded(path), None)
         if first is None:
             raise UserError(f"{path} holds no video frames; leave it out")
+        if _is_mirrored(first):
+            raise UserError(f"{path} asks to be shown mirrored, which is not done here; mirror it first (ffmpeg)")
         with opened(path) as (container, stream):
             length, begin, end = _whole_length(container, stream, path)
             start = Fraction(container.start_time or 0, 1_000_000)
@@ -87,7 +94,8 @@ class VideoFile:
                 pixel_aspect=1 / aspect if turns % 2 else aspect,
                 colour=Colour.of(first, str(path)),
                 interlaced=bool(first.interlaced_frame),
-                streams=tuple(_described(other) for other in container.streams if other is not stream),
+                transparent=any(component.is_alpha for component in first.format.components),
+                streams={other.index: _described(other) for other in container.streams if other is not stream},
             )
 
     def frames(self) -> Iterator[tuple[NDArray[Any], Fraction]]:
@@ -131,17 +139,32 @@ def upright(image: NDArray[Any], turns: int) -> NDArray[Any]:
     return np.ascontiguousarray(np.rot90(image, turns))
 
 
+def _is_mirrored(frame: Any) -> bool:
+    """By the display matrix: nine 32-bit numbers, of which the first, second, fourth and fifth turn and mirror."""
+    data = next((side for side in frame.side_data if side.type.name == "DISPLAYMATRIX"), None)
+    if data is None:
+        return False
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)[:36])
+    return a * d - b * c < 0
+
+
 def _whole_length(container: Any, stream: Any, path: Path) -> tuple[int, Fraction, Fraction]:
     """Number of frames shown, when the first begins and when the last ends, by the file's clock.
 
     A video cut short is found before anything is done with it: it would decode without an error.
     """
-    length, begin, end, coded = 0, None, None, None
+    length, begin, end, coded, decoded_at = 0, None, None, None, None
     for packet in container.demux(stream):
         # AVI has no presentation times; the packet that ends the stream has none at all.
         time = packet.dts if packet.pts is None else packet.pts
         if time is None:
             continue
+        if decoded_at is not None and packet.dts is not None and (decoded_at - packet.dts) * stream.time_base > _JUMP:
+            raise UserError(
+                f"{path}: its clock jumps back after {float(decoded_at * stream.time_base):.1f} s, as where files were "
+                f"joined; mend it first (ffmpeg -i {path.name} -c copy mended.mkv)"
+            )
+        decoded_at = packet.dts if packet.dts is not None else decoded_at
         ends = time + (packet.duration or 0)
         coded = ends if coded is None else max(coded, ends)
         if packet.is_discard:  # an edit list leaves it out
