@@ -51,6 +51,12 @@ def test_nothing_fits(tile, budget, least):
         fit_pieces(Cost(0, 0, 1e6 / _MARGIN, 0), 100, 100, int(budget * 2**30), tile=tile)
 
 
+def test_what_is_held_besides_counts():
+    assert fit_pieces(BYTE, 100, 100, 320_000, held=80_000) == Pieces(24, 6)
+    with pytest.raises(UserError, match=r"^2 GiB of memory are needed .* and 1 GiB may be used"):
+        fit_pieces(BYTE, 100, 100, 2**30, held=2 * 2**30 - 1)
+
+
 def test_more_than_a_hundred_gib_are_told_in_digits():
     with pytest.raises(UserError, match=r"^745 GiB of memory are needed .* and 128 GiB may be used"):
         fit_pieces(Cost(0, 0, 1e7 / _MARGIN, 0), 100, 100, 128 * 2**30, tile=0)

@@ -127,7 +127,9 @@ def test_a_poster_is_not_the_film(tmp_path, write_video, grey):
 
 def test_a_clock_that_jumps_back(tmp_path, grey, write_video):
     """Two files joined end to end, as MPEG-TS allows."""
-    part = write_video(tmp_path / "a.ts", [grey(i % 10) for i in range(50)], codec="mpeg2video", pix_fmt="yuv420p", rate=25)
+    part = write_video(
+        tmp_path / "a.ts", [grey(i % 10) for i in range(50)], codec="mpeg2video", pix_fmt="yuv420p", rate=25
+    )
     (tmp_path / "b.ts").write_bytes(part.read_bytes() * 2)
     assert VideoFile.look_at(part).length == 50
     with pytest.raises(UserError, match=r"^\S*b\.ts: its clock jumps back after \d\.\d s, [^\n]*$"):

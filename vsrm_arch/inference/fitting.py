@@ -128,6 +128,7 @@ def fit_pieces(
     most_frames: int = MOST_FRAMES,
     window: int | None = None,
     tile: int | None = None,
+    held: int = 0,
 ) -> Pieces:
     """Chooses the largest pieces that fit: long windows of whole frames, shorter ones, then tiles.
 
@@ -139,6 +140,7 @@ def fit_pieces(
         most_frames: The longest window that is tried.
         window: Frames in one pass, where the user says so.
         tile: Side of a tile, likewise; 0: whole frames.
+        held: Bytes of the budget that are taken already.
 
     Returns:
         The pieces.
@@ -152,12 +154,12 @@ def fit_pieces(
     for candidate in sides:
         for frames in windows:
             pixels = min(candidate, height) * min(candidate, width)
-            if cost.bytes(frames, pixels) <= budget:
+            if cost.bytes(frames, pixels) + held <= budget:
                 return given_pieces(frames, candidate, height, width)
     least = cost.bytes(windows[-1], min(sides[-1], height) * min(sides[-1], width))
     raise UserError(
-        f"{_gib(least)} of memory are needed even in the smallest pieces, and {_gib(budget)} may be used: close other "
-        "programs, or give more with --memory"
+        f"{_gib(least + held)} of memory are needed even in the smallest pieces, and {_gib(budget)} may be used: close "
+        "other programs, or give more with --memory"
     )
 
 

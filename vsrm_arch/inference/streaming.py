@@ -90,11 +90,17 @@ class Upscaler:
         self.device = torch.device("cpu") if weight is None else weight.device
         self._requirements = size_requirements(network)
 
-    def plan(self, height: int, width: int) -> tuple[Pieces, int, float]:
+    def plan(self, height: int, width: int, besides: int = 0) -> tuple[Pieces, int, float]:
         """Measures the network, and chooses windows and tiles for frames of a size.
 
+        Args:
+            height: Of a frame of the input.
+            width: Likewise.
+            besides: Bytes of main memory that something else is about to take, such as an encoder.
+
         Returns:
-            The pieces, the bytes that they are expected to take on the device, and the seconds a frame.
+            The pieces, the bytes that they are expected to take on the device, and the seconds a frame. On the CPU the
+            bytes are those of all that is held: frames that wait, and ``besides``, too.
 
         Raises:
             UserError: If not even the smallest pieces fit.
@@ -104,23 +110,29 @@ class Upscaler:
         budget = self.memory or int(0.8 * free_memory(self.device))
         # What waits in main memory: a window of enlarged frames in float32, and before and behind it two as pictures.
         each = 2 * 3 * 4 * self.scale**2 * height * width
-        room = budget // 2 if on_cpu else int(0.5 * free_memory(torch.device("cpu")))
+        room = (budget - besides) // 2 if on_cpu else int(0.5 * free_memory(torch.device("cpu"))) - besides
         most = min(max(room // each, 1), MOST_FRAMES)
-        budget -= (self.window or most) * each if on_cpu else 0
-        pieces = fit_pieces(cost, height, width, budget, most, self.window, self.tile)
+        waiting = (self.window or most) * each + besides if on_cpu else 0
+        pieces = fit_pieces(cost, height, width, budget, most, self.window, self.tile, waiting)
         side = pieces.tile or max(height, width)
         pixels = min(side, height) * min(side, width)
         again = (pieces.window / (pieces.window - pieces.window_overlap)) * (side / (side - pieces.tile_overlap)) ** 2
-        return pieces, cost.bytes(pieces.window, pixels), cost.seconds * height * width * again
+        size = cost.bytes(pieces.window, pixels) + (pieces.window * each + besides if on_cpu else 0)
+        return pieces, size, cost.seconds * height * width * again
 
-    def pieces(self, height: int, width: int) -> Pieces:
+    def pieces(self, height: int, width: int, besides: int = 0) -> Pieces:
         """Windows and tiles for frames of a size; measures nothing where both are given, and no bound on the memory.
+
+        Args:
+            height: As in :meth:`plan`, like the others.
+            width: Likewise.
+            besides: Likewise.
 
         Raises:
             UserError: If not even the smallest pieces fit.
         """
         if self.window is None or self.tile is None or self.memory is not None:
-            return self.plan(height, width)[0]
+            return self.plan(height, width, besides)[0]
         return given_pieces(self.window, self.tile, height, width)
 
     def __call__(

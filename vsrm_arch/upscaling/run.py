@@ -118,6 +118,10 @@ class Run:
         source = self.film.source
         return self.size, source.rate or Fraction(25), source.time_base, source.colour, source.pixel_aspect
 
+    @property
+    def _encoder_memory(self) -> int:
+        return 0 if self.encoding is None else self.encoding.memory(self.size)
+
     def _check_output(self) -> None:
         output = self.film.output
         if output.exists() and output.is_dir() != self.film.to_pictures:
@@ -139,7 +143,7 @@ class Run:
 
     def plan(self) -> tuple[Pieces, int, float]:
         """Windows and tiles, the bytes they are expected to take, and the seconds a frame."""
-        return self._upscaler.plan(*self.film.source.size)
+        return self._upscaler.plan(*self.film.source.size, self._encoder_memory)
 
     def describe(self, pieces: Pieces, size: int, seconds: float) -> list[str]:
         """What would be done, in lines."""
@@ -178,7 +182,7 @@ class Run:
         # An earlier run's windows and tiles, so that the frames are the same as without a stop.
         kept = (self._earlier or {}).get("pieces") if self.settings.resume else None
         chosen = self._upscaler.window is not None or self._upscaler.tile is not None
-        pieces = Pieces(*kept) if kept and not chosen else self._upscaler.pieces(*source.size)
+        pieces = Pieces(*kept) if kept and not chosen else self._upscaler.pieces(*source.size, self._encoder_memory)
         target = self._target(pieces)
         done = target.num_done
         waiting: deque[tuple[Image, Fraction]] = deque()
