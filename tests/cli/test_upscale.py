@@ -277,6 +277,46 @@ class TestLooking:
         assert sorted(path.name for path in Path().iterdir()) == ["a.mp4", "clip", "net.pth"]
 
 
+class TestCodecs:
+    @pytest.mark.parametrize(
+        ("codec", "suffix", "options"),
+        [
+            ("libx264", "mp4", []),
+            ("libx265", "mp4", ["preset=ultrafast"]),
+            ("libsvtav1", "mp4", ["preset=8"]),
+            ("libsvtav1", "mkv", ["preset=8"]),
+            ("libvpx-vp9", "webm", ["cpu-used=8"]),
+            ("mpeg4", "mp4", []),
+            ("ffv1", "mkv", []),
+            ("prores_ks", "mov", []),
+        ],
+    )
+    def test_from_end_to_end(self, make_video, codec, suffix, options):
+        if codec not in av.codecs_available:
+            pytest.skip(f"this PyAV has no {codec}")
+        make_video("b.mp4", 6, (64, 64), audio=False)
+        more = ["--encoder-option", *options] if options else []
+        assert upscale("b.mp4", "-o", f"c.{suffix}", "--codec", codec, *more) == 0
+        before, after = frames("b.mp4"), frames(f"c.{suffix}")
+        assert [at for at, _ in after] == pytest.approx([at for at, _ in before], abs=1e-3)
+        for (_, small), (_, large) in zip(before, after, strict=True):
+            assert abs(large[::4, ::4].astype(int) - small).mean() < 6
+        with av.open(f"c.{suffix}") as film:
+            assert film.streams.video[0].average_rate == 25
+
+    def test_a_time_code_is_no_hindrance(self):
+        with av.open("a.mp4") as old, av.open("b.mov", "w") as new:
+            stream = new.add_stream_from_template(old.streams.video[0])
+            stream.metadata["timecode"] = "10:00:00:00"
+            for packet in old.demux(old.streams.video[0]):
+                if packet.size:
+                    packet.stream = stream
+                    new.mux(packet)
+        for output in ("c.mov", "c.mp4", "c.mkv"):
+            assert upscale("b.mov", "-o", output) == 0
+            assert len(frames(output)) == 6
+
+
 class TestStops:
     LOSSLESS = ("--quality", "0")
 
@@ -346,7 +386,7 @@ class TestStops:
 
     @pytest.mark.slow
     @pytest.mark.timeout(240)
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_a_process(self, make_video, number):
         make_video("b.mp4", 16)
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -356,14 +396,14 @@ class TestStops:
         with subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=interruptible
         ) as process:
-            while not Path("b_x4.mp4.partial").exists() and process.poll() is None:
+            while not list(Path().glob("b_x4.mp4.partial/0*")) and process.poll() is None:
                 time.sleep(0.05)
             time.sleep(0.5)
             process.send_signal(number)
             err = process.communicate(timeout=60)[1]
         assert "Traceback" not in err
         assert not Path("b_x4.mp4").exists()
-        if number == signal.SIGINT:
+        if number != signal.SIGKILL:
             assert process.returncode == 130
             assert err.splitlines()[-1].startswith("interrupted: ")
             assert frames("b_x4.partial.mp4")
@@ -371,6 +411,99 @@ class TestStops:
         assert upscale("b.mp4", "-o", "whole.mp4", *self.LOSSLESS) == 0
         assert same("b_x4.mp4", "whole.mp4")
         assert not list(Path().glob("*.partial*"))
+
+    def test_interrupted_while_it_is_put_together(self, capfd, monkeypatch):
+        def stopped(*_):
+            raise KeyboardInterrupt
+
+        real = target.mux
+        with monkeypatch.context() as patch:
+            patch.setattr(target, "mux", lambda *given: stopped() if given[0].name == "a_x4.mp4" else real(*given))
+            assert upscale("a.mp4") == 130
+        assert capfd.readouterr().err.endswith(
+            "interrupted: 6 of 6 frames are in a_x4.partial.mp4; --resume goes on after them\n"
+        )
+        assert upscale("a.mp4", "--resume") == 0
+        assert len(frames("a_x4.mp4")) == 6
+        assert not list(Path().glob("*.partial*"))
+
+    def test_a_fault_that_no_one_thought_of_keeps_frames(self, monkeypatch):
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2, ZeroDivisionError)
+            with pytest.raises(ZeroDivisionError):
+                upscale("a.mp4")
+        assert list(Path("a_x4.mp4.partial").glob("*.mp4"))
+        assert upscale("a.mp4", "--resume") == 0
+        assert len(frames("a_x4.mp4")) == 6
+
+    def test_another_rate_is_another_film(self, capfd, monkeypatch):
+        save_pictures("clip", map(str, range(6)))
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2)
+            assert upscale("clip", "-o", "b.mp4", "--fps", "25") == 130
+        assert upscale("clip", "-o", "b.mp4", "--fps", "10", "--resume") == 1
+        assert "was made with rate 25, not 10; give the same" in error(capfd)
+
+    def test_other_weights_of_the_same_name_are_told(self, capfd, monkeypatch):
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2)
+            assert upscale("a.mp4") == 130
+        content = torch.load("net.pth", weights_only=True)
+        torch.save(content | {"other": torch.ones(9)}, "net.pth")
+        assert upscale("a.mp4", "--resume") == 1
+        assert "was made with weights net.pth, iteration 0, net.pth " in error(capfd)
+
+
+class TestFolders:
+    """Nothing but frames of ours is ever replaced."""
+
+    def test_a_folder_with_something_else_stays(self, capfd):
+        Path("mine").mkdir()
+        Path("mine/thesis.txt").write_text("precious")
+        Path("a.mp4").rename("mine/a.mp4")
+        for force in ([], ["--force"]):
+            assert upscale("mine/a.mp4", "--frames", "-o", "mine", *force) == 1
+            assert error(capfd) == (
+                "error: mine holds something else than frames of this film (a.mp4); name another with -o"
+            )
+        assert upscale("mine/a.mp4", "--frames", "-o", ".", "--force") == 1
+        assert "holds something else than frames of this film" in error(capfd)
+        assert sorted(path.name for path in Path("mine").iterdir()) == ["a.mp4", "thesis.txt"]
+
+    def test_frames_are_replaced(self, capfd):
+        assert upscale("a.mp4", "--frames", "-o", "out") == 0
+        assert upscale("a.mp4", "--frames", "-o", "out") == 1
+        assert error(capfd).startswith("error: out is there already; ")
+        Path("out/00000077.png").write_bytes(b"of a longer film")
+        assert upscale("a.mp4", "--frames", "-o", "out", "--force") == 0
+        assert len(list(Path("out").iterdir())) == 6
+        assert sorted(path.name for path in Path().iterdir()) == ["a.mp4", "net.pth", "out"]
+
+    def test_an_empty_folder_is_taken(self):
+        Path("out").mkdir()
+        assert upscale("a.mp4", "--frames", "-o", "out") == 0
+        assert len(list(Path("out").iterdir())) == 6
+
+    def test_a_folder_of_our_name_that_is_none_of_ours(self, capfd):
+        Path("a_x4.mp4.partial").mkdir()
+        Path("a_x4.mp4.partial/thesis.txt").write_text("precious")
+        assert upscale("a.mp4", "--force") == 1
+        assert "a_x4.mp4.partial holds something else than a part of a film; move it away" in error(capfd)
+        assert Path("a_x4.mp4.partial/thesis.txt").exists()
+
+    def test_outputs_among_the_inputs(self, make_video, monkeypatch, capfd):
+        make_video("b.mp4")
+        assert upscale("b.mp4") == 0
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2)
+            assert upscale("a.mp4") == 130
+        assert upscale("*.mp4", "--resume") == 0
+        err = capfd.readouterr().err
+        assert "a_x4.partial.mp4 is left out: it is made from another input." in err
+        assert "b_x4.mp4 is left out: it is made from another input." in err
+        assert sorted(path.name for path in Path().iterdir()) == [
+            "a.mp4", "a_x4.mp4", "b.mp4", "b_x4.mp4", "net.pth"
+        ]  # fmt: skip
 
 
 class TestErrors:
@@ -383,6 +516,16 @@ class TestErrors:
             (["cut.mp4"], "cut.mp4 holds no video"),
             (["folder"], "folder holds no pictures"),
             (["a.mp4", "-o", "b.avi"], "-o b.avi: videos are written as .mp4, .m4v, .mov, .mkv, .webm"),
+            (["a.mp4", "-o", "b.wmv"], "-o b.wmv: videos are written as .mp4, .m4v, .mov, .mkv, .webm"),
+            (["a.mp4", "-o", "b.gif"], "-o b.gif: videos are written as .mp4, .m4v, .mov, .mkv, .webm"),
+            (["a.mp4", "--fps", "24"], "--fps is for folders of frames that become videos; a video keeps its rate"),
+            (["a.mp4", "--frames", "--codec", "ffv1"], "--codec is for videos, and pictures are written; leave it"),
+            (["a.mp4", "--frames", "--drop", "audio"], "--drop is for videos, and pictures are written; leave it"),
+            (["a.mp4", "--preview", "-3"], "--preview -3.0: expected seconds"),
+            (["a.mp4", "--encoder-option", "presett=slow"], "--encoder-option presett: libx264 has no such option"),
+            (["a.mp4", "-o", "b.webm", "--codec", "libx264", "--drop", "audio"], "'webm' format does not support"),
+            (["a.mp4", "-o", "b.mp4", "--codec", "prores_ks"], "'mp4' format does not support 'prores_ks' codec"),
+            (["a.mp4", "-o", "b.mov", "--codec", "libvpx-vp9"], "libvpx-vp9 cannot be written as mov ("),
             (["a.mp4", "-o", "a.mp4"], "a.mp4 is input and output at once"),
             (["a.mp4", "a.mp4", "-o", "b.mp4"], "-o b.mp4: 2 films cannot become one"),
             (["a.mp4", "-o", "junk.mp4/b.mp4"], "junk.mp4/b.mp4: "),
