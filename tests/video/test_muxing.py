@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 
 from vsrm_arch.errors import UserError
-from vsrm_arch.video import Colour, Encoding, VideoTarget, copied_streams
+from vsrm_arch.video import Colour, Encoding, VideoTarget, copied_streams, muxing
 
 av = pytest.importorskip("av")
 
@@ -64,6 +64,21 @@ def test_what_the_container_cannot_hold_is_refused(tmp_path, film):
         UserError, match=r"a\.webm cannot hold stream 1 of .*, audio \(aac\): .* --drop audio, or convert it first$"
     ):
         copied_streams(film, tmp_path / "a.webm")
+
+
+def test_what_the_container_refuses_is_no_fault_of_the_source(tmp_path, film, grey, monkeypatch):
+    def confused(*given):
+        for i, (_, packet) in enumerate(original(*given)):
+            packet.pts = packet.dts = 10000 - 1000 * i  # times that do not rise
+            yield 0, packet
+
+    original = muxing._other_packets
+    monkeypatch.setattr(muxing, "_other_packets", confused)
+    with pytest.raises(
+        UserError, match=r"^\S*a\.mkv cannot be written by libx264 \([^\n]*\(13 frames are kept in [^\n]*$"
+    ):
+        finished(tmp_path / "a.mkv", grey, film, [1])
+    assert not (tmp_path / "a.mkv").exists()
 
 
 def test_sound_alone_in_mp4(tmp_path, film, grey):

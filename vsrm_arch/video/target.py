@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vsrm_arch.errors import UserError
+from vsrm_arch.errors import UserError, first_line
 from vsrm_arch.files import atomic_path
 from vsrm_arch.video.colour import Colour, from_rgb
 from vsrm_arch.video.encoding import Encoding
@@ -207,9 +207,10 @@ class VideoTarget:
             yield
         except OSError:
             raise
-        except error_type as error:
+        except (error_type, ValueError) as error:
+            fault = getattr(error, "strerror", None) or first_line(error)
             raise UserError(
-                f"{self.path} cannot be written by {self._encoding.codec} ({error.strerror}); choose another "
+                f"{self.path} cannot be written by {self._encoding.codec} ({fault}); choose another "
                 f"--codec or kind of output ({self.num_done} frames are kept in {self._record.folder})"
             ) from error
 
