@@ -50,13 +50,13 @@ def test_a_limit_of_a_container_counts(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("6G", 6 * 2**30), ("1.5GiB", 3 * 2**29), ("800M", 800 * 2**20), ("2 kB", 2048), ("77", 77), ("1t", 2**40)],
+    [("6G", 6 * 2**30), ("1.5GiB", 3 * 2**29), ("800M", 800 * 2**20), ("2 kB", 2048), ("1t", 2**40)],
 )
 def test_sizes_are_read(text, size):
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "0", "-1G", "6X", "six"])
+@pytest.mark.parametrize("text", ["", "G", "0", "6", "-1G", "0G", "6X", "six"])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match=f"^{re.escape(text)}: expected a size such as 6G or 800M$"):
         parse_bytes(text)

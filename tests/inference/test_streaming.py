@@ -114,6 +114,27 @@ def test_frames_that_differ_are_named(other):
         list(Upscaler(Double(), 2)([*numbered(2), other], never, Pieces()))
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((4, 6, 3), np.float32),
+        np.zeros((4, 6, 3), np.int64),
+        np.zeros((4, 6), np.uint8),
+        np.zeros((4, 6, 4), np.uint8),
+        torch.zeros(4, 6, 3, dtype=torch.uint8),
+    ],
+)
+def test_frames_of_another_kind(frame):
+    message = r"^frames are \w+ \([^\n]*; they must be NumPy arrays \(height, width, RGB\), uint8 or uint16$"
+    with pytest.raises(UserError, match=message):
+        next(upscale([frame], Double(), scale=2))
+
+
+def test_what_is_no_network():
+    with pytest.raises(UserError, match=r"^a dict is no network \(torch\.nn\.Module\); of a loaded one that is"):
+        upscale([], {}, scale=2)
+
+
 def test_no_frames():
     assert list(upscale([], Double(), scale=2)) == []
 

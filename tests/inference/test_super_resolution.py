@@ -113,6 +113,11 @@ def test_whole_numbers_give_whole_numbers(dtype, pieces):
     assert output[0, 0].movedim(0, -1).is_contiguous() or pieces
 
 
+def test_what_is_no_clip():
+    with pytest.raises(UserError, match=r"^lq is \(5, 3, 4, 4\); it must be a clip \(batch, frames, RGB, "):
+        super_resolve(nearest, torch.rand(5, 3, 4, 4), scale=2)
+
+
 def test_no_graph_is_kept():
     network = nn.Upsample(scale_factor=(1, 2, 2))
     assert not super_resolve(network, torch.rand(1, 1, 3, 4, 4, requires_grad=True), scale=2).requires_grad

@@ -118,7 +118,7 @@ def test_the_description_of_a_film(film, upscaler):
         "  size      24x16 -> 96x64",
         "  colours   BT.601, limited range, 8 bit",
         "  written   libx264, yuv420p, crf=20",
-        "  copied    audio (aac), chapters, metadata",
+        "  copied    audio (aac), metadata",
         "  memory    about 3 GiB on cpu, windows of 8 frames, whole frames",
         "  time      about 0:00:44 (2 s a frame)",
     ]

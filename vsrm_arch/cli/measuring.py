@@ -134,10 +134,15 @@ def finish(
 
 
 @contextmanager
-def progress() -> Iterator[None]:
-    """Shows the log on standard error, apart from the table on standard output."""
+def progress(backends: bool = True) -> Iterator[None]:
+    """Shows the log on standard error, apart from the table on standard output.
+
+    Args:
+        backends: Whether to tell which implementation of each op runs.
+    """
     logger = logging.getLogger("basicsr.vsrm_arch")
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: backends or record.module != "backends")
     handler.setFormatter(logging.Formatter("%(message)s"))
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)

@@ -44,7 +44,7 @@ examples:
       holiday_x4.mp4, by the demonstration weights
 
   basicsr upscale holiday.mp4 --preview
-      a frame beside its bicubic enlargement, holiday_x4_preview.png; --dry-run says how long the whole takes
+      a frame, right of its bicubic enlargement, holiday_x4_preview.png; --dry-run says how long the whole takes
 
   basicsr upscale holiday.mp4 -o large.mkv --weights experiments/train_VSRM_REDS/models/net_g_latest.pth \\
       --codec libx265 --quality 18
@@ -60,6 +60,8 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Inputs and output, the network, how it runs and how the video is written."""
     parser.epilog = _EPILOG
+    # Flags that take several values, or none, would take the inputs behind them.
+    parser.usage = "%(prog)s INPUT [INPUT ...] [-o OUTPUT] [options]"
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="video, folder of frames, or glob")
     text = "video (.mp4, .m4v, .mov, .mkv, .webm) or folder (default: beside the input)"
     parser.add_argument("-o", "--output", type=Path, metavar="OUTPUT", help=text)
@@ -74,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video = parser.add_argument_group("video")
     text = "encoder, by ffmpeg's name: libx264, libx265, libsvtav1, h264_nvenc, … (default: libx264)"
     video.add_argument("--codec", metavar="NAME", help=text)
-    text = "the encoder's constant quality, lower is better (default: finer than its own)"
+    text = "constant quality, lower is better: 0 to 51 for libx264, default 17 (other encoders: other numbers)"
     video.add_argument("--quality", type=int, metavar="N", help=text)
     text = "such as yuv444p (default: yuv420p, in 10 bit for more than 8)"
     video.add_argument("--pix-fmt", metavar="NAME", help=text)
@@ -85,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video.add_argument("--frames", action="store_true", help="write PNG files into a folder")
     video.add_argument("--fps", metavar="RATE", help="of a folder of frames that becomes a video (default: 25)")
     looking = parser.add_argument_group("looking")
-    text = "write one frame beside its bicubic enlargement, and nothing else (default: the middle of the film)"
+    text = "write one frame, its bicubic enlargement left of it, and nothing else (default: the middle of the film)"
     looking.add_argument("--preview", nargs="?", type=float, const=_MIDDLE, metavar="SECONDS", help=text)
     looking.add_argument("--compare", action="store_true", help="split the screen: bicubic enlargement left")
     looking.add_argument("--dry-run", action="store_true", help="say what would be done, in what time and memory")
@@ -142,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     if args.preview is not None and not (args.preview is _MIDDLE or 0 <= args.preview < math.inf):
         raise UserError(f"--preview {args.preview}: expected seconds from the start of the film, such as 12.5")
     device = use_device(args.device)
-    with progress(), _stops_as_interruptions():
+    with progress(backends=False), _stops_as_interruptions():
         loaded = load_network(args, device)
         films = find_films(args.inputs, args.output, loaded.scale, rate, args.frames)
         upscaler = Upscaler(
@@ -159,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
             drop=tuple(args.drop),
             split=args.compare,
             resume=args.resume,
-            force=args.force or args.preview is not None,
+            force=args.force or args.preview is not None or args.dry_run,
         )
         if args.resume and not args.force:
             films = [film for film in films if not _there(film.output)]
@@ -170,6 +172,8 @@ def run(args: argparse.Namespace) -> int:
             )
         if args.dry_run:
             for film in runs:
+                if film.film.output.exists() and not args.force:
+                    sys.stderr.write(f"{film.film.output} is there already; only --force replaces it\n")
                 sys.stdout.write("\n".join(film.describe(*film.plan())) + "\n")
             return 0
         if args.preview is not None:

@@ -71,10 +71,10 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: If it is none.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT])(?:i?B)?", text.strip(), re.IGNORECASE)
     if not found or not float(found[1]):
         raise ValueError(f"{text}: expected a size such as 6G or 800M")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper()))
 
 
 @dataclass

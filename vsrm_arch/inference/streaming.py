@@ -23,6 +23,7 @@ __all__ = ["Upscaler", "film_windows", "to_clip", "upscale"]
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
 Image = NDArray[Any]
+_DTYPES = (np.uint8, np.uint16)
 
 
 def upscale(
@@ -52,7 +53,7 @@ def upscale(
         ``(scale·H, scale·W, 3)``, of the frames' type; as many as there are frames.
 
     Raises:
-        UserError: If frames differ in size or the memory does not suffice.
+        UserError: If frames are of another kind, differ in size, or the memory does not suffice.
 
     Example:
         >>> network = nn.Upsample(scale_factor=(1, 2, 2))
@@ -84,6 +85,10 @@ class Upscaler:
         tile: int | None = None,
         memory: int | None = None,
     ) -> None:
+        if not isinstance(network, nn.Module):
+            raise UserError(
+                f"a {type(network).__name__} is no network (torch.nn.Module); of a loaded one that is .network"
+            )
         self.network, self.scale, self.precision = network.eval(), scale, precision
         self.window, self.tile, self.memory = window, tile, memory
         weight = next(network.parameters(), None)
@@ -157,6 +162,9 @@ class Upscaler:
         first = next(frames, None)
         if first is None:
             return
+        if not isinstance(first, np.ndarray) or first.ndim != 3 or first.shape[2] != 3 or first.dtype not in _DTYPES:
+            kind = f"{type(first).__name__} {tuple(getattr(first, 'shape', ()))} {getattr(first, 'dtype', '')}".strip()
+            raise UserError(f"frames are {kind}; they must be NumPy arrays (height, width, RGB), uint8 or uint16")
         height, width = first.shape[:2]
         pieces = pieces or self.pieces(height, width)
         smaller = pieces

@@ -49,13 +49,15 @@ def super_resolve(
         ``(B, T, 3, scale·H, scale·W)`` on the CPU: float32, not clipped; or of the type of ``lq``, rounded and clipped.
 
     Raises:
-        UserError: If an overlap does not fit its window or tile, or the network's output has another size.
+        UserError: If ``lq`` is no clip, an overlap does not fit its window or tile, or the output has another size.
 
     Example:
         >>> double = torch.nn.Upsample(scale_factor=(1, 2, 2))
         >>> super_resolve(double, torch.rand(1, 5, 3, 8, 9), scale=2, window=3, tile=6, tile_overlap=2).shape
         torch.Size([1, 5, 3, 16, 18])
     """
+    if lq.ndim != 5:
+        raise UserError(f"lq is {tuple(lq.shape)}; it must be a clip (batch, frames, RGB, height, width): try lq[None]")
     one_pass = partial(_one_pass, network, scale=scale, requirements=requirements, device=device or lq.device)
 
     def enlarge(part: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from vsrm_arch.data.images import is_image, natural_key
 from vsrm_arch.data.prepare.encode import file_identity
 from vsrm_arch.errors import UserError
 from vsrm_arch.upscaling.pictures import Pictures, pictures_in
-from vsrm_arch.video import CONTAINERS, VideoFile
+from vsrm_arch.video import CONTAINERS, SUFFIXES, VideoFile
+from vsrm_arch.wording import some
 
 __all__ = ["Film", "find_films"]
 
@@ -94,6 +95,11 @@ def find_films(
     for path in [path for text in inputs for path in _expanded(text)]:
         if path.is_dir():
             found = pictures_in(path)
+            videos = sorted(file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            if videos:
+                raise UserError(
+                    f"{path} holds videos ({some(videos)}): name them, as {path / '*'}{Path(videos[0]).suffix}"
+                )
             if not found:
                 raise UserError(f"{path} holds no pictures (.png, .jpg, …); name a folder of frames, or videos")
             sources.append(found)
@@ -156,9 +162,8 @@ def _naming(output: Path | None, scale: int, count: int, to_pictures: bool) -> N
         and not (is_video or output.is_dir() or to_pictures)
         and _FILE_SUFFIX.fullmatch(output.suffix)
     ):
-        raise UserError(
-            f"-o {output}: videos are written as {', '.join(CONTAINERS)}; name one of these, or make the folder first"
-        )
+        folder = "" if output.suffix.lower() in SUFFIXES else ", or make the folder first"
+        raise UserError(f"-o {output}: videos are written as {', '.join(CONTAINERS)}; name one of these{folder}")
     if is_video and count > 1:
         raise UserError(f"-o {output}: {count} films cannot become one; name a folder")
     if is_video and to_pictures:

@@ -80,6 +80,7 @@ class Pictures:
     streams: ClassVar[dict[int, str]] = {}
     pixel_aspect: ClassVar[Fraction] = Fraction(1)
     interlaced: ClassVar[bool] = False
+    has_chapters: ClassVar[bool] = False
 
     @property
     def identity(self) -> str:

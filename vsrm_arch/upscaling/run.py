@@ -162,8 +162,9 @@ class Run:
         else:
             lines.append("  written   PNG")
         if self.film.is_video and self.encoding is not None:
+            chapters = "chapters, " if source.has_chapters else ""
             copied = [name for index, name in source.streams.items() if index in self._copied]
-            lines.append(f"  copied    {some(copied, 8) or 'no other stream'}, chapters, metadata")
+            lines.append(f"  copied    {some(copied, 8) or 'no other stream'}, {chapters}metadata")
         lines.append(f"  memory    about {size / 2**30:.2g} GiB on {self._upscaler.device}, {pieces}")
         lines.append(f"  time      about {_clock(seconds * source.length)} ({seconds:.2g} s a frame)")
         return lines
@@ -194,6 +195,8 @@ class Run:
                 yield image
 
         name = self.film.output.name
+        if done < source.length:
+            _logger.info("%s: %s; frames come a window at a time.", source.path, pieces)
         try:
             with (
                 # Frames come a window at a time: each is shown, and the rate is that of all so far.
@@ -273,6 +276,8 @@ class Run:
         """
         source = self.film.source
         time = source.duration / 2 if time is None else time
+        if time > source.duration:
+            raise UserError(f"--preview {float(time):g}: {source.path} lasts {float(source.duration):.3g} s")
         clip: deque[Image] = deque(maxlen=2 * _PREVIEW_CONTEXT + 1)
         # The frame that is shown, counted back from the end of the clip.
         back: int | None = None

@@ -14,15 +14,15 @@ from vsrm_arch.video.pyav import pyav
 
 __all__ = ["Encoding"]
 
-# The quality option of encoders that have one, and a value finer than their own default.
+# The quality option of encoders that have one, a value finer than their own default, and its largest.
 _QUALITY = {
-    "libx264": ("crf", 17),
-    "libx265": ("crf", 19),
-    "libsvtav1": ("crf", 22),
-    "libvpx-vp9": ("crf", 22),
-    "h264_nvenc": ("cq", 18),
-    "hevc_nvenc": ("cq", 20),
-    "av1_nvenc": ("cq", 24),
+    "libx264": ("crf", 17, 51),
+    "libx265": ("crf", 19, 51),
+    "libsvtav1": ("crf", 22, 63),
+    "libvpx-vp9": ("crf", 22, 63),
+    "h264_nvenc": ("cq", 18, 51),
+    "hevc_nvenc": ("cq", 20, 51),
+    "av1_nvenc": ("cq", 24, 63),
 }
 # What else these encoders need to hold that quality.
 _BESIDES = {"libvpx-vp9": {"b": "0", "row-mt": "1"}, "libx265": {"x265-params": "log-level=error"}}
@@ -88,7 +88,11 @@ class Encoding:
             raise UserError(f"--pix-fmt {pix_fmt}: {codec} does not take it; it takes {', '.join(kinds)}")
         chosen = dict(_BESIDES.get(codec, {}))
         if codec in _QUALITY:
-            key, default = _QUALITY[codec]
+            key, default, most = _QUALITY[codec]
+            if quality is not None and not 0 <= quality <= most:
+                raise UserError(
+                    f"--quality {quality}: {codec} takes 0 (best) to {most}, and {default} where none is given"
+                )
             chosen[key] = str(default if quality is None else quality)
         elif quality is not None:
             raise UserError(f"--quality {quality}: {codec} has no such scale; give its own options by --encoder-option")

@@ -41,6 +41,7 @@ class VideoFile:
         colour: What the samples stand for.
         interlaced: Whether a frame holds two fields of different times.
         transparent: Whether its frames have an alpha channel.
+        has_chapters: Whether there are chapters.
         streams: The other streams, by their indices, in words: ``audio (aac)``.
     """
 
@@ -57,6 +58,7 @@ class VideoFile:
     colour: Colour
     interlaced: bool
     transparent: bool
+    has_chapters: bool
     streams: dict[int, str]
 
     @classmethod
@@ -95,6 +97,7 @@ class VideoFile:
                 colour=Colour.of(first, str(path)),
                 interlaced=bool(first.interlaced_frame),
                 transparent=any(component.is_alpha for component in first.format.components),
+                has_chapters=bool(container.chapters()),
                 streams={other.index: _described(other) for other in container.streams if other is not stream},
             )
 
