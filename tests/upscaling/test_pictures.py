@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vsrm_arch.errors import UserError
-from vsrm_arch.upscaling.pictures import Pictures, PictureTarget, pictures_in
+from vsrm_arch.upscaling.pictures import Pictures, PictureTarget, is_written, pictures_in
 
 pytest.importorskip("av", reason="needs PyAV: the extra video")
 
@@ -56,6 +56,23 @@ class TestPictures:
         before = Pictures.look_at(pictures_in(tmp_path), Fraction(24)).identity
         save(tmp_path / "2.png", image(0))
         assert Pictures.look_at(pictures_in(tmp_path), Fraction(24)).identity != before
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "expected"),
+    [
+        ("00000012.png", (), True),
+        ("123456789.png", (), True),
+        ("012.png", (), False),
+        ("000000012.png", (), False),
+        ("00000012.jpg", (), False),
+        ("beach.png", ("beach",), True),
+        ("beach.png", (), False),
+        (".png", (), False),
+    ],
+)
+def test_names_that_are_written(name, names, expected):
+    assert is_written(Path(name), names) is expected
 
 
 class TestPictureTarget:
@@ -120,7 +137,7 @@ class TestPictureTarget:
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", full)
-            with pytest.raises(UserError, match=r"the disk is full; make room, then go on with --resume \(1 frame"):
+            with pytest.raises(UserError, match=r"the disk is full; make room$"):
                 target.finish()
         assert PictureTarget(path, {"a": 1}, resume=True).finish() == path
         assert [file.name for file in path.iterdir()] == ["00000000.png"]

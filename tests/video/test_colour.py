@@ -103,11 +103,13 @@ def test_rgb_stays_as_it_is(pix_fmt):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
 def test_labels_reach_the_file(tmp_path, suffix):
-    from vsrm_arch.video import Encoding, VideoTarget
+    from vsrm_arch.video import Encoding, FrameFormat, VideoTarget
 
     path, colour = tmp_path / f"a.{suffix}", Colour(9, 2, 9, 14)
     encoding = Encoding.choose(path, colour)
-    target = VideoTarget(path, {}, encoding, (16, 24), Fraction(24), Fraction(1, 24), colour, Fraction(4, 3))
+    target = VideoTarget(
+        path, {}, encoding, FrameFormat((16, 24), Fraction(24), Fraction(1, 24), colour, Fraction(4, 3))
+    )
     target.write(flat(COLOURS[2], 8), Fraction(0))
     target.finish()
     with av.open(str(path)) as container:

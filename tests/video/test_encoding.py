@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vsrm_arch.errors import UserError
-from vsrm_arch.video import Colour, Encoding
+from vsrm_arch.video import Colour, Encoding, FrameFormat
 
 av = pytest.importorskip("av")
 MP4, DEEP = Path("a.mp4"), Colour(depth=10)
@@ -49,7 +49,7 @@ def test_faults_are_told(arguments, message):
 
 def opened(encoding, container_format, size=(16, 24)):
     with av.open(io.BytesIO(), "w", format=container_format) as container:
-        return encoding.open(container, size, Fraction(24), Fraction(1, 24), Colour())
+        return encoding.open(container, FrameFormat(size, Fraction(24), Fraction(1, 24), Colour()))
 
 
 def test_frames_that_the_encoder_does_not_take():

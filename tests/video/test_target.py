@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vsrm_arch.errors import UserError
-from vsrm_arch.video import Colour, Encoding, VideoTarget, copied_streams, target
+from vsrm_arch.video import Colour, Encoding, FrameFormat, VideoTarget, check_encoding, copied_streams, target
 
 av = pytest.importorskip("av")
 UNIT = Fraction(1, 24000)
@@ -21,7 +21,7 @@ def _short_segments(monkeypatch):
 
 def new(path, recipe=None, **settings):
     encoding = Encoding.choose(path, Colour(6), options={"bf": "3"} if path.suffix != ".webm" else {})
-    return VideoTarget(path, recipe or {}, encoding, (16, 24), Fraction(12), UNIT, Colour(6), **settings)
+    return VideoTarget(path, recipe or {}, encoding, FrameFormat((16, 24), Fraction(12), UNIT, Colour(6)), **settings)
 
 
 def write(film, grey, start, stop):
@@ -37,7 +37,7 @@ def numbered(times, count):
 def test_times_that_count_in_frames(tmp_path, grey, shown, rate):
     """MP4 counts in finer units than a film of pictures does."""
     path = tmp_path / "a.mp4"
-    film = VideoTarget(path, {}, Encoding.choose(path, Colour(6)), (16, 24), rate, 1 / rate, Colour(6))
+    film = VideoTarget(path, {}, Encoding.choose(path, Colour(6)), FrameFormat((16, 24), rate, 1 / rate, Colour(6)))
     times = [i / rate for i in range(13)]
     for i, time in enumerate(times):
         film.write(grey(i), time)
@@ -69,7 +69,7 @@ def test_the_last_frame_may_be_a_still(tmp_path, grey, suffix, b_frames):
     """It lasts until the end of the source's, and what the container says of the rate counts it in."""
     path, rate = tmp_path / f"a.{suffix}", Fraction(13, 4)
     encoding = Encoding.choose(path, Colour(6), options={"bf": b_frames})
-    film = VideoTarget(path, {}, encoding, (16, 24), rate, UNIT, Colour(6), end=Fraction(4))
+    film = VideoTarget(path, {}, encoding, FrameFormat((16, 24), rate, UNIT, Colour(6)), end=Fraction(4))
     write(film, grey, 0, 13)
     with av.open(str(film.finish())) as container:
         (stream,) = container.streams
@@ -91,7 +91,7 @@ def test_other_encoders(tmp_path, grey, shown, codec, suffix):
     path = tmp_path / f"a.{suffix}"
     encoding = Encoding.choose(path, Colour(6, depth=10), codec)
     assert encoding.depth == 10 if codec == "prores_ks" else True
-    film = VideoTarget(path, {}, encoding, (16, 24), Fraction(24), Fraction(1, 1000), Colour(6))
+    film = VideoTarget(path, {}, encoding, FrameFormat((16, 24), Fraction(24), Fraction(1, 1000), Colour(6)))
     times = [Fraction(i * 40, 1000) for i in range(13)]
     for i, time in enumerate(times):
         film.write(grey(i), time)
@@ -174,8 +174,7 @@ def test_a_full_disk_while_frames_are_written(tmp_path, grey, shown, monkeypatch
         patch.setattr(target, "from_rgb", full)
         with pytest.raises(
             UserError,
-            match=r"^[^\n]*a\.mp4: the disk is full; make room, then go on with --resume \(5 frames are kept in "
-            r"[^\n]*a\.mp4\.partial\)$",
+            match=r"^[^\n]*a\.mp4: the disk is full; make room$",
         ):
             write(film, grey, 6, 7)
     film = new(tmp_path / "a.mp4", resume=True)
@@ -195,7 +194,7 @@ def test_an_earlier_film_survives_a_finish_that_fails(tmp_path, grey, shown, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(target, "mux", full)
-        with pytest.raises(UserError, match=r"the disk is full; make room, .*\(6 frames are kept"):
+        with pytest.raises(UserError, match=r"the disk is full; make room$"):
             film.finish()
     assert path.read_bytes() == b"good"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.mp4", "a.mp4.partial"]
@@ -213,7 +212,7 @@ def test_a_fault_of_the_container_is_named(tmp_path, grey, shown, monkeypatch):
         patch.setattr(target, "mux", broken)
         with pytest.raises(
             UserError,
-            match=r"^[^\n]*a\.mp4 cannot be written by libx264 \(Invalid data[^\n]*\(6 frames are kept in [^\n]*$",
+            match=r"^[^\n]*a\.mp4 cannot be written by libx264 \(Invalid data[^\n]*; choose another --codec [^\n]*$",
         ):
             film.finish()
     assert shown(new(film.path, resume=True).finish()) == numbered(TIMES, 6)
@@ -222,8 +221,7 @@ def test_a_fault_of_the_container_is_named(tmp_path, grey, shown, monkeypatch):
 def test_what_the_encoder_refuses_is_known_at_once(tmp_path):
     encoding = Encoding.choose(tmp_path / "a.mp4", Colour())
     with pytest.raises(UserError, match=r"^libx264 takes no video of 25x17"):
-        VideoTarget(tmp_path / "a.mp4", {}, encoding, (17, 25), Fraction(24), UNIT, Colour())
-    assert list(tmp_path.iterdir()) == []
+        check_encoding(tmp_path / "a.mp4", encoding, FrameFormat((17, 25), Fraction(24), UNIT, Colour()))
 
 
 def test_an_interrupted_film_has_its_sound_so_far(tmp_path, film, grey):

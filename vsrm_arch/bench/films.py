@@ -5,27 +5,31 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure
+from vsrm_arch.bench.timing import Measurement, Run, gib, measure, times
 from vsrm_arch.errors import UserError
 from vsrm_arch.inference.fitting import Pieces
 from vsrm_arch.inference.loading import LoadedNetwork
-from vsrm_arch.inference.streaming import Upscaler, film_windows, to_clip
-from vsrm_arch.inference.tiles import run_in_tiles
+from vsrm_arch.inference.spans import spans
+from vsrm_arch.inference.streaming import Upscaler, film_windows
 from vsrm_arch.precision import PRECISIONS
-from vsrm_arch.upscaling import Film, Settings, find_films
+from vsrm_arch.sizes import SizeRequirements, pad_to
 from vsrm_arch.upscaling import Run as FilmRun
+from vsrm_arch.upscaling import Settings, find_films
 from vsrm_arch.video import VideoFile
 
 __all__ = ["STAGES", "FilmCase", "FilmRow", "bench_films"]
+
+Image = NDArray[Any]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -74,80 +78,98 @@ class FilmRow:
     samples: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class FilmCase:
     """One stage of one film in one dtype.
 
     Attributes:
         stage: One of ``STAGES``.
-        film: The film, and where the whole command writes it.
-        dtype: A key of ``PRECISIONS``.
-        upscaler: The network in that precision.
+        run: Of the film, by the whole command.
         pieces: Windows and tiles.
-        most: The most bytes of main memory that a run held; filled in by the runs.
+        upscaler: The network in that precision.
+        dtype: A key of ``PRECISIONS``.
+        requirements: Frame sizes that the network takes.
+        main_memory: The most bytes of main memory that a run held; filled in by the runs.
     """
 
     stage: str
-    film: Film
-    dtype: str
-    upscaler: Upscaler
+    run: FilmRun
     pieces: Pieces
-    most: list[int] = field(default_factory=lambda: [0])
+    upscaler: Upscaler
+    dtype: str
+    requirements: SizeRequirements
+    main_memory: int = 0
     # What the network replays, it records itself.
     replayed: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
         """Film, dtype and stage."""
-        return f"{self.film.source.path.name}, {self.dtype}, {self.stage}"
+        return f"{self.run.film.source.path.name}, {self.dtype}, {self.stage}"
 
     def prepare(self) -> Run:
         """Reads the film, unless that belongs to what is timed."""
-        run = {STAGES[0]: self._network, STAGES[1]: self._frames, STAGES[2]: lambda: self._whole}[self.stage]()
+        run = {STAGES[0]: self._network, STAGES[1]: self._frames, STAGES[2]: lambda: self.run.enlarge}[self.stage]()
         return partial(self._watched, run)
 
     def check(self, output: Any) -> None:
         """Raises a ValueError if a run has lost frames."""
         if isinstance(output, Path):
             output = VideoFile.look_at(output).length
-        if output != self.film.source.length:
-            raise ValueError(f"{output} frames of {self.film.source.length}")
+        if output != self.run.film.source.length:
+            raise ValueError(f"{output} frames of {self.run.film.source.length}")
+
+    def _images(self) -> list[Image]:
+        return [image for image, _ in self.run.film.source.frames()]
 
     def _network(self) -> Run:
-        images = [image for image, _ in self.film.source.frames()]
-        most = np.iinfo(images[0].dtype).max
-        windows = [
-            (to_clip(window.frames).to(self.upscaler.device).float() / most, window.stop - window.start)
-            for window in film_windows(images, self.pieces)
-        ]
-        tile, overlap = self.pieces.tile, self.pieces.tile_overlap
+        windows = list(film_windows(self._images(), self.pieces))
+        size, tile = self.run.film.source.size, self.pieces.tile or max(self.run.film.source.size)
+        rows, columns = (spans(side, tile, self.pieces.tile_overlap, "tile (size, overlap)") for side in size)
+        clips = [torch.rand(1, len(window.frames), 3, *size, device=self.upscaler.device) for window in windows]
 
         def run() -> int:
-            for clip, _ in windows:
-                if tile is None:
-                    self.upscaler.enlarge(clip)
-                else:
-                    run_in_tiles(self.upscaler.enlarge, clip, self.upscaler.scale, tile, overlap)
-            return sum(given for _, given in windows)
+            for clip in clips:
+                for (top, bottom), (left, right) in product(rows, columns):
+                    self.upscaler.enlarge(pad_to(clip[..., top:bottom, left:right], self.requirements))
+            return sum(window.stop - window.start for window in windows)
 
         return run
 
     def _frames(self) -> Run:
-        images = [image for image, _ in self.film.source.frames()]
+        images = self._images()
         return lambda: sum(1 for _ in self.upscaler(images, pieces=self.pieces))
-
-    def _whole(self) -> Path:
-        return FilmRun(self.film, self.upscaler, Settings("bench", force=True)).enlarge()
 
     def _watched(self, run: Run) -> Any:
         begin = perf_counter()
-        with _main_memory(self.most):
+        with self._main_memory_seen():
             output = run()
         if self.upscaler.device.type == "cuda":
             torch.cuda.synchronize()
         # What is stopped before its end has told something still.
         _logger.info("%s: %.2f s", self.label, perf_counter() - begin)
         return output
+
+    @contextmanager
+    def _main_memory_seen(self) -> Iterator[None]:
+        """Looks at the process's main memory time and again within a block."""
+        import psutil
+
+        process, done = psutil.Process(), threading.Event()
+
+        def watch() -> None:
+            while True:
+                self.main_memory = max(self.main_memory, process.memory_info().rss)
+                if done.wait(_SECONDS_BETWEEN_LOOKS):
+                    return
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
 
 def bench_films(
@@ -193,12 +215,13 @@ def bench_films(
                 )
             for dtype in dtypes:
                 upscaler = Upscaler(loaded.network, loaded.scale, PRECISIONS[dtype], window, tile)
+                run = FilmRun(film, upscaler, Settings("bench", force=True))
                 begin = perf_counter()
-                pieces = upscaler.pieces(*film.source.size)
+                pieces = run.pieces()
                 took = perf_counter() - begin
                 _logger.info("%s, %s: %s, chosen in %.1f s", film.source.path.name, dtype, pieces, took)
-                upscaler = Upscaler(loaded.network, loaded.scale, PRECISIONS[dtype], pieces.window, pieces.tile or 0)
-                cases = [FilmCase(stage, film, dtype, upscaler, pieces) for stage in stages]
+                upscaler.window, upscaler.tile = pieces.window, pieces.tile or 0
+                cases = [FilmCase(stage, run, pieces, upscaler, dtype, loaded.requirements) for stage in stages]
                 rows += _rows(cases, measure(cases, device, repeats, warmup))
     return rows
 
@@ -213,9 +236,8 @@ def _rows(cases: Sequence[FilmCase], measurements: Sequence[Measurement]) -> lis
 
 
 def _row(case: FilmCase, measurement: Measurement) -> FilmRow:
-    source, pieces = case.film.source, case.pieces
-    samples = tuple(sample / source.length for sample in measurement.samples)
-    spread = Spread.of(samples) if samples else None
+    source, pieces = case.run.film.source, case.pieces
+    samples = [sample / source.length for sample in measurement.samples]
     return FilmRow(
         film=source.path.name,
         size=f"{source.size[0]}x{source.size[1]}",
@@ -225,33 +247,8 @@ def _row(case: FilmCase, measurement: Measurement) -> FilmRow:
         tile=pieces.tile,
         stage=case.stage,
         status=measurement.failure or "ok",
-        ms=spread.median if spread else None,
-        ms_lower=spread.lower if spread else None,
-        ms_upper=spread.upper if spread else None,
         over_network=None,
         peak_gib=gib(measurement.peak),
-        main_gib=gib(case.most[0]),
-        samples=samples,
+        main_gib=gib(case.main_memory),
+        **times(samples),
     )
-
-
-@contextmanager
-def _main_memory(most: list[int]) -> Iterator[None]:
-    """Looks at the process's main memory time and again within a block, and keeps the most that it sees."""
-    import psutil
-
-    process, done = psutil.Process(), threading.Event()
-
-    def watch() -> None:
-        while True:
-            most[0] = max(most[0], process.memory_info().rss)
-            if done.wait(_SECONDS_BETWEEN_LOOKS):
-                return
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -13,7 +13,7 @@ from torch import Tensor
 from vsrm_arch.bench.ceilings import Ceilings
 from vsrm_arch.bench.macs import Macs, count_macs
 from vsrm_arch.bench.network_files import NetworkFile, check_count
-from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure
+from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure, times
 from vsrm_arch.precision import PRECISIONS, autocast
 
 __all__ = ["NetworkCase", "NetworkRow", "bench_networks"]
@@ -210,7 +210,6 @@ def _row(
     case: NetworkCase, measurement: Measurement, macs: tuple[Macs, Macs] | None, flops_per_second: float | None
 ) -> NetworkRow:
     samples = [sample if case.train else sample / (case.batch * case.num_frames) for sample in measurement.samples]
-    spread = Spread.of(samples) if samples else None
     frame, clip = macs or (None, None)
     share = None
     if clip and samples and flops_per_second:
@@ -224,9 +223,6 @@ def _row(
         batch=case.batch,
         frames=case.num_frames,
         status=measurement.failure or "ok",
-        ms=spread.median if spread else None,
-        ms_lower=spread.lower if spread else None,
-        ms_upper=spread.upper if spread else None,
         parameters=case.file.count_parameters(),
         peak_gib=gib(measurement.peak),
         first_peak_gib=gib(measurement.first_peak),
@@ -234,5 +230,5 @@ def _row(
         scan_gop=frame.scan * 1e-9 if frame else None,
         needed_gmac=frame.needed * 1e-9 if frame else None,
         matrix_share=share,
-        samples=tuple(samples),
+        **times(samples),
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vsrm_arch.bench.ceilings import Ceilings
-from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure
+from vsrm_arch.bench.timing import Measurement, Run, Spread, gib, measure, times
 from vsrm_arch.bench.workloads import WORKLOADS, Shape
 from vsrm_arch.config.messages import did_you_mean
 from vsrm_arch.errors import UserError
@@ -202,9 +202,6 @@ def _row(case: OpCase, measurement: Measurement, bytes_per_second: float) -> OpR
         dtype=case.dtype,
         backend=case.backend,
         status=measurement.failure or "ok",
-        ms=spread.median if spread else None,
-        ms_lower=spread.lower if spread else None,
-        ms_upper=spread.upper if spread else None,
         speedup=None,
         reference=None,
         peak_gib=gib(measurement.peak),
@@ -212,7 +209,7 @@ def _row(case: OpCase, measurement: Measurement, bytes_per_second: float) -> OpR
         gigabytes=moved * 1e-9,
         bandwidth_share=moved / (spread.median * 1e-3) / bytes_per_second if spread else None,
         gigaexp_per_second=case.exponentials() * 1e-6 / spread.median if spread else None,
-        samples=tuple(measurement.samples),
+        **times(measurement.samples),
     )
 
 

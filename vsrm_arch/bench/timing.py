@@ -15,7 +15,7 @@ import torch
 from vsrm_arch.graphs import CudaRecorder
 from vsrm_arch.inference.memory import is_out_of_memory
 
-__all__ = ["Case", "Measurement", "Run", "Spread", "gib", "measure", "milliseconds", "reason"]
+__all__ = ["Case", "Measurement", "Run", "Spread", "gib", "measure", "milliseconds", "reason", "times"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -59,6 +59,17 @@ class Spread:
             return cls(samples[0], samples[0], samples[0])
         lower, median, upper = statistics.quantiles(samples, n=4, method="inclusive")
         return cls(median, lower, upper)
+
+
+def times(samples: Sequence[float]) -> dict[str, Any]:
+    """The figures of a row: ``ms``, ``ms_lower``, ``ms_upper``, which are None without samples, and ``samples``."""
+    spread = Spread.of(samples) if samples else None
+    return {
+        "ms": spread and spread.median,
+        "ms_lower": spread and spread.lower,
+        "ms_upper": spread and spread.upper,
+        "samples": tuple(samples),
+    }
 
 
 @dataclass

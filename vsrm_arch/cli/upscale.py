@@ -7,7 +7,6 @@ windows and tiles are chosen to fit the memory that is free. Videos need the ext
 
 import argparse
 import logging
-import math
 import signal
 import sys
 import threading
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "add_network", "load_network", "run"]
 
-_MIDDLE = -1.0
+_MIDDLE = "middle"
 _VIDEO_FLAGS = ("codec", "quality", "pix-fmt", "encoder-option", "drop")
 
 _EPILOG = """Without -o the output lies beside the input: holiday.mp4 becomes holiday_x4.mp4.
@@ -88,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video.add_argument("--fps", metavar="RATE", help="of a folder of frames that becomes a video (default: 25)")
     looking = parser.add_argument_group("looking")
     text = "write one frame, its bicubic enlargement left of it, and nothing else (default: the middle of the film)"
-    looking.add_argument("--preview", nargs="?", type=float, const=_MIDDLE, metavar="SECONDS", help=text)
+    looking.add_argument("--preview", nargs="?", const=_MIDDLE, metavar="SECONDS", help=text)
     looking.add_argument("--compare", action="store_true", help="split the screen: bicubic enlargement left")
     looking.add_argument("--dry-run", action="store_true", help="say what would be done, in what time and memory")
     looking.add_argument("--resume", action="store_true", help="go on where an earlier run was stopped")
@@ -141,8 +140,7 @@ def run(args: argparse.Namespace) -> int:
 
     rate = None if args.fps is None else _rate(args.fps)
     memory = None if args.memory is None else _memory(args.memory)
-    if args.preview is not None and not (args.preview is _MIDDLE or 0 <= args.preview < math.inf):
-        raise UserError(f"--preview {args.preview}: expected seconds from the start of the film, such as 12.5")
+    preview_time = None if args.preview in (None, _MIDDLE) else _seconds(args.preview)
     device = use_device(args.device)
     with progress(backends=False), _stops_as_interruptions():
         loaded = load_network(args, device)
@@ -177,9 +175,8 @@ def run(args: argparse.Namespace) -> int:
                 sys.stdout.write("\n".join(film.describe(*film.plan())) + "\n")
             return 0
         if args.preview is not None:
-            time = None if args.preview is _MIDDLE else Fraction(args.preview)
             for film in runs:
-                sys.stdout.write(f"{film.preview(_preview_of(film.film), time)}\n")
+                sys.stdout.write(f"{film.preview(_preview_of(film.film), preview_time)}\n")
             return 0
         return max([_enlarge(film, alone=len(runs) == 1) for film in runs], default=0)
 
@@ -260,6 +257,16 @@ def _rate(text: str) -> Fraction:
     if rate <= 0:
         raise UserError(f"--fps {text}: expected frames a second, such as 24 or 30000/1001")
     return rate
+
+
+def _seconds(text: str) -> Fraction:
+    try:
+        seconds = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        seconds = Fraction(-1)
+    if seconds < 0:
+        raise UserError(f"--preview {text}: expected seconds from the start of the film, such as 12.5, or nothing")
+    return seconds
 
 
 def _memory(text: str) -> int:

@@ -18,7 +18,7 @@ from vsrm_arch.inference.windows import Window, windows
 from vsrm_arch.precision import Precision, autocast
 from vsrm_arch.sizes import size_requirements
 
-__all__ = ["Upscaler", "film_windows", "to_clip", "upscale"]
+__all__ = ["Upscaler", "film_windows", "upscale"]
 
 _logger = logging.getLogger("basicsr.vsrm_arch")
 
@@ -186,7 +186,7 @@ class Upscaler:
 
     def _enlarge_window(self, window: Window[Image], pieces: Pieces) -> tuple[Tensor, Pieces]:
         """Enlarges a window, in smaller pieces if the memory does not suffice; returns what did."""
-        lq = to_clip(window.frames)
+        lq = _to_clip(window.frames)
         while True:
             try:
                 return self._run(lq, pieces), pieces
@@ -235,7 +235,7 @@ def film_windows(
         yield from windows(scene, pieces.window, pieces.window_overlap)
 
 
-def to_clip(images: Sequence[Image]) -> Tensor:
+def _to_clip(images: Sequence[Image]) -> Tensor:
     """Images ``(H, W, 3)``, uint8 or uint16 → a clip of them ``(1, T, 3, H, W)``."""
     return torch.from_numpy(np.stack(images)).movedim(-1, 1)[None]
 

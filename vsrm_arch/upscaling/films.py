@@ -13,7 +13,7 @@ from vsrm_arch.data.images import is_image, natural_key
 from vsrm_arch.data.prepare.encode import file_identity
 from vsrm_arch.errors import UserError
 from vsrm_arch.upscaling.pictures import Pictures, pictures_in
-from vsrm_arch.video import CONTAINERS, SUFFIXES, VideoFile
+from vsrm_arch.video import CONTAINERS, SUFFIXES, VideoFile, partial_video
 from vsrm_arch.wording import some
 
 __all__ = ["Film", "find_films"]
@@ -133,15 +133,14 @@ def _expanded(text: str) -> list[Path]:
 
 def _without_outputs(sources: Sequence[Path | list[Path]], naming: Naming) -> list[Path | list[Path]]:
     """Leaves out what earlier runs have made of the others: ``*.mp4`` names them as well."""
-    made = {naming(source, pictures=False).absolute() for source in sources if isinstance(source, Path)}
+    films = [naming(source, pictures=False) for source in sources if isinstance(source, Path)]
+    made = {path.absolute() for film in films for path in (film, partial_video(film))}
     kept = []
     for source in sources:
-        if isinstance(source, Path) and len(sources) > 1:
-            whole = source.with_name(source.name.replace(".partial", ""))
-            if source.absolute() in made or (whole != source and whole.absolute() in made):
-                _logger.info("%s is left out: it is made from another input.", source)
-                continue
-        kept.append(source)
+        if isinstance(source, Path) and source.absolute() in made and len(sources) > 1:
+            _logger.info("%s is left out: it is made from another input.", source)
+        else:
+            kept.append(source)
     return kept
 
 

@@ -1,6 +1,6 @@
 """Films as folders of pictures: read, and written so that a run that is stopped can go on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,10 @@ from vsrm_arch.errors import UserError
 from vsrm_arch.files import atomic_write
 from vsrm_arch.video import Colour, Record, faults_named
 
-__all__ = ["PictureTarget", "Pictures", "pictures_in"]
+__all__ = ["PictureTarget", "Pictures", "is_written", "pictures_in"]
+
+# A frame's number as its picture's name.
+_NUMBERED = "{:08d}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,12 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(filter(is_image, folder.iterdir()), key=lambda path: natural_key(path.name))
 
 
+def is_written(file: Path, names: Collection[str] = ()) -> bool:
+    """Whether a picture has a name as :class:`PictureTarget` writes it, of ``names`` or numbered."""
+    stem = file.stem
+    return file.suffix == ".png" and (stem in names or (stem.isdecimal() and stem == _NUMBERED.format(int(stem))))
+
+
 class PictureTarget:
     """Writes PNG files into ``<path>.partial``, which gets its name when it is complete.
 
@@ -135,13 +144,13 @@ class PictureTarget:
         self.path, self._names = path, names
         self._record = Record(path, recipe, resume)
         self.num_done = 0
-        with faults_named(self._record, self.path, 0):
+        with faults_named(self.path):
             self._record.begin()
         while resume and self._file(self.num_done).is_file():
             self.num_done += 1
 
     def _file(self, index: int) -> Path:
-        name = f"{index:08d}" if self._names is None else (*self._names, "")[index]
+        name = _NUMBERED.format(index) if self._names is None else (*self._names, "")[index]
         return self._record.folder / f"{name}.png"
 
     def write(self, image: NDArray[Any], time: Fraction) -> None:
@@ -150,10 +159,7 @@ class PictureTarget:
         Raises:
             UserError: If it cannot be written; those before are kept.
         """
-        with (
-            faults_named(self._record, self.path, self.num_done),
-            atomic_write(self._file(self.num_done), sync=False) as file,
-        ):
+        with faults_named(self.path), atomic_write(self._file(self.num_done), sync=False) as file:
             file.write(encode_png(np.ascontiguousarray(image[..., ::-1])))
         self.num_done += 1
 
@@ -164,7 +170,7 @@ class PictureTarget:
 
     def finish(self) -> Path:
         """Gives the folder its name; one that lay there before is replaced only now."""
-        with faults_named(self._record, self.path, self.num_done):
+        with faults_named(self.path):
             self._record.become(self.path)
         return self.path
 

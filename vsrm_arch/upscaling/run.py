@@ -4,6 +4,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -20,9 +21,9 @@ from vsrm_arch.files import atomic_write
 from vsrm_arch.inference.fitting import Pieces
 from vsrm_arch.inference.streaming import Upscaler
 from vsrm_arch.upscaling.films import Film
-from vsrm_arch.upscaling.pictures import PictureTarget
+from vsrm_arch.upscaling.pictures import PictureTarget, is_written
 from vsrm_arch.upscaling.threads import ahead, behind
-from vsrm_arch.video import Colour, Encoding, VideoFile, VideoTarget, check_encoding, copied_streams, made_from
+from vsrm_arch.video import Encoding, FrameFormat, VideoFile, VideoTarget, check_encoding, copied_streams, made_from
 from vsrm_arch.wording import counted, some
 
 __all__ = ["Run", "Settings"]
@@ -87,7 +88,7 @@ class Run:
         if not film.to_pictures:
             given = (settings.codec, settings.quality, settings.pix_fmt, settings.encoder_options)
             self.encoding = Encoding.choose(film.output, source.colour, *given)
-            check_encoding(film.output, self.encoding, *self._written_as)
+            check_encoding(film.output, self.encoding, self._frame_format)
             if self.encoding.depth < source.colour.depth:
                 _logger.warning(
                     "%s: %s writes %d of its %d bits.",
@@ -113,10 +114,9 @@ class Run:
         self._bicubic = Bicubic(scale)
 
     @property
-    def _written_as(self) -> tuple[tuple[int, int], Fraction, Fraction, Colour, Fraction]:
-        """Size, rate, unit of the times, colours and pixel shape of the video to be."""
+    def _frame_format(self) -> FrameFormat:
         source = self.film.source
-        return self.size, source.rate or Fraction(25), source.time_base, source.colour, source.pixel_aspect
+        return FrameFormat(self.size, source.rate or Fraction(25), source.time_base, source.colour, source.pixel_aspect)
 
     @property
     def _encoder_memory(self) -> int:
@@ -127,7 +127,7 @@ class Run:
         if output.exists() and output.is_dir() != self.film.to_pictures:
             raise UserError(f"{output} is no {'folder' if self.film.to_pictures else 'file'}; name another with -o")
         held = sorted(output.iterdir()) if output.is_dir() else []
-        foreign = next((file.name for file in held if not self._is_frame(file)), None)
+        foreign = next((file.name for file in held if not is_written(file, self.film.picture_names or ())), None)
         if foreign is not None:
             raise UserError(f"{output} holds something else than frames of this film ({foreign}); name another with -o")
         if output.exists() and (held or not output.is_dir()) and not self.settings.force:
@@ -136,14 +136,17 @@ class Run:
         if not parent.is_dir():
             raise UserError(f"{output}: {parent} is no folder; name another with -o")
 
-    def _is_frame(self, file: Path) -> bool:
-        """Whether a picture has a name as this run, or one of a video, writes it."""
-        names = self.film.picture_names or ()
-        return file.suffix == ".png" and (file.stem in names or (len(file.stem) == 8 and file.stem.isdecimal()))
-
     def plan(self) -> tuple[Pieces, int, float]:
         """Windows and tiles, the bytes they are expected to take, and the seconds a frame."""
         return self._upscaler.plan(*self.film.source.size, self._encoder_memory)
+
+    def pieces(self) -> Pieces:
+        """Windows and tiles: those of an earlier run that is gone on with, those given, or what fits."""
+        # The frames are the same as without a stop.
+        kept = (self._earlier or {}).get("pieces") if self.settings.resume else None
+        if kept and self._upscaler.window is None and self._upscaler.tile is None:
+            return Pieces(*kept)
+        return self._upscaler.pieces(*self.film.source.size, self._encoder_memory)
 
     def describe(self, pieces: Pieces, size: int, seconds: float) -> list[str]:
         """What would be done, in lines."""
@@ -180,10 +183,7 @@ class Run:
             KeyboardInterrupt: With what is kept as its message.
         """
         source = self.film.source
-        # An earlier run's windows and tiles, so that the frames are the same as without a stop.
-        kept = (self._earlier or {}).get("pieces") if self.settings.resume else None
-        chosen = self._upscaler.window is not None or self._upscaler.tile is not None
-        pieces = Pieces(*kept) if kept and not chosen else self._upscaler.pieces(*source.size, self._encoder_memory)
+        pieces = self.pieces()
         target = self._target(pieces)
         done = target.num_done
         waiting: deque[tuple[Image, Fraction]] = deque()
@@ -197,9 +197,9 @@ class Run:
         name = self.film.output.name
         if done < source.length:
             _logger.info("%s: %s; frames come a window at a time.", source.path, pieces)
-        try:
+        with self._kept(target):
             with (
-                # Frames come a window at a time: each is shown, and the rate is that of all so far.
+                # Each is shown, and the rate is that of all so far.
                 tqdm(
                     total=source.length,
                     initial=done,
@@ -217,16 +217,21 @@ class Run:
                     write(self._split(image, enlarged) if self.settings.split else enlarged, time)
                     progress.update()
             return target.finish()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._interrupted(target)) from None
+
+    @contextmanager
+    def _kept(self, target: VideoTarget | PictureTarget) -> Iterator[None]:
+        """Keeps what is written when something stops the run, and says so."""
+        try:
+            try:
+                yield
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(self._interrupted(target)) from None
+            except BaseException:
+                target.keep()
+                raise
         except UserError as error:
-            target.keep()
-            kept_now = f"; {counted(target.num_done, 'frame')} are kept, and --resume goes on after them"
-            told = "--resume" in str(error)
-            raise UserError(f"{first_line(error)}{kept_now if target.num_done and not told else ''}") from error
-        except BaseException:
-            target.keep()
-            raise
+            kept = f"; --resume goes on after {counted(target.num_done, 'frame')}"
+            raise UserError(f"{first_line(error)}{kept if target.num_done else ''}") from error
 
     def _interrupted(self, target: VideoTarget | PictureTarget) -> str:
         partial = target.interrupt()
@@ -257,7 +262,7 @@ class Run:
             film.output,
             recipe,
             self.encoding,
-            *self._written_as,
+            self._frame_format,
             source.path if is_video else None,
             self._copied,
             source.end,

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from vsrm_arch.errors import UserError
 from vsrm_arch.files import remedy, replace_folder, write_text
 
-__all__ = ["Record", "faults_named", "made_from"]
+__all__ = ["Record", "faults_named", "made_from", "partial_video"]
 
 _NAME, _LOCK = "record.json", "lock"
 
@@ -113,13 +113,11 @@ def made_from(film: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def faults_named(record: Record, film: Path, num_kept: int) -> Iterator[None]:
+def faults_named(film: Path) -> Iterator[None]:
     """Turns faults of the file system within a block into one line.
 
     Args:
-        record: The film's record.
-        film: The film.
-        num_kept: Frames that are kept.
+        film: The film that is being written.
 
     Raises:
         UserError: If the disk is full or cannot be written.
@@ -128,10 +126,12 @@ def faults_named(record: Record, film: Path, num_kept: int) -> Iterator[None]:
         yield
     except OSError as error:  # PyAV's of the file system are some, too
         what = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"fails ({error.strerror or error})"
-        raise UserError(
-            f"{film}: the disk {what}; {remedy(error)}, then go on with --resume ({num_kept} frames are kept in "
-            f"{record.folder})"
-        ) from error
+        raise UserError(f"{film}: the disk {what}; {remedy(error)}") from error
+
+
+def partial_video(film: Path) -> Path:
+    """Where the part of a film lies that a run has made which was interrupted."""
+    return film.with_name(f"{film.stem}.partial{film.suffix}")
 
 
 def _folder(film: Path) -> Path:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from vsrm_arch.errors import UserError, first_line
 from vsrm_arch.files import atomic_path
-from vsrm_arch.video.colour import Colour, from_rgb
-from vsrm_arch.video.encoding import Encoding
+from vsrm_arch.video.colour import from_rgb
+from vsrm_arch.video.encoding import Encoding, FrameFormat
 from vsrm_arch.video.muxing import CONTAINERS, Segment, mux
 from vsrm_arch.video.pyav import pyav
-from vsrm_arch.video.record import Record, faults_named
+from vsrm_arch.video.record import Record, faults_named, partial_video
 
 __all__ = ["VideoTarget", "check_encoding"]
 
@@ -22,22 +22,13 @@ __all__ = ["VideoTarget", "check_encoding"]
 _SEGMENT_FRAMES = 250
 
 
-def check_encoding(
-    path: Path,
-    encoding: Encoding,
-    size: tuple[int, int],
-    rate: Fraction,
-    time_base: Fraction,
-    colour: Colour,
-    pixel_aspect: Fraction = Fraction(1),
-) -> None:
+def check_encoding(path: Path, encoding: Encoding, frames: FrameFormat) -> None:
     """Checks before any work is done whether a video can be encoded so; the arguments are :class:`VideoTarget`'s.
 
     Raises:
         UserError: If the encoder takes no such frames, or the container not what it makes.
     """
-    formats = (_segment_format(encoding), CONTAINERS[path.suffix.lower()])
-    encoding.check(formats, size, rate, time_base, colour, pixel_aspect)
+    encoding.check((_segment_format(encoding), CONTAINERS[path.suffix.lower()]), frames)
 
 
 def _segment_format(encoding: Encoding) -> str:
@@ -51,12 +42,8 @@ class VideoTarget:
     Args:
         path: The video; its suffix is one of :data:`~vsrm_arch.video.muxing.CONTAINERS`.
         recipe: What its frames are made from, in a form that JSON can hold.
-        encoding: How it is encoded.
-        size: Height and width.
-        rate: Average frames a second.
-        time_base: Unit of the frames' times, in seconds.
-        colour: What its samples stand for.
-        pixel_aspect: Width of a pixel by its height.
+        encoding: How it is encoded; see :func:`check_encoding`.
+        frames: What its frames are.
         source: The file whose other streams, chapters and metadata it gets; None: there is none.
         copied: Indices of those streams.
         end: When the last frame ends, in seconds; None, or no later than it begins: it lasts as long as others.
@@ -66,7 +53,7 @@ class VideoTarget:
         num_done: Frames that are written and kept.
 
     Raises:
-        UserError: If what an earlier run has left was made from something else, or the encoder takes no such frames.
+        UserError: If what an earlier run has left was made from something else, or cannot be written.
     """
 
     def __init__(
@@ -74,41 +61,29 @@ class VideoTarget:
         path: Path,
         recipe: Mapping[str, Any],
         encoding: Encoding,
-        size: tuple[int, int],
-        rate: Fraction,
-        time_base: Fraction,
-        colour: Colour,
-        pixel_aspect: Fraction = Fraction(1),
+        frames: FrameFormat,
         source: Path | None = None,
         copied: tuple[int, ...] = (),
         end: Fraction | None = None,
         resume: bool = False,
     ) -> None:
         self.path, self._source, self._copied = path, source, copied
-        self._encoding, self._size, self._rate = encoding, size, rate
-        self._time_base, self._colour, self._pixel_aspect = time_base, colour, pixel_aspect
-        self._end = end
+        self._encoding, self._frames, self._end = encoding, frames, end
         self._container: Any = None
         self._stream: Any = None
         self._times: list[int] = []
-        check_encoding(path, encoding, size, rate, time_base, colour, pixel_aspect)
         self._record = Record(path, recipe, resume)
-        self.num_done = 0
-        with self._faults_named():
+        with faults_named(path):
             self._record.begin()
         segments = self._segments
         self.num_done = sum(segment.num_frames for segment in segments)
         # A frame's usual duration, and the time of the last frame written, in units of the time base.
-        self._usual = max(round(1 / (rate * time_base)), 1)
+        self._usual = max(round(1 / (frames.rate * frames.time_base)), 1)
         self._last = segments[-1].last if segments else None
 
     @property
     def _segments(self) -> list[Segment]:
         return [Segment(self._record.folder / name, *numbers) for name, *numbers in self._record.parts]
-
-    @property
-    def _partial(self) -> Path:
-        return self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
 
     def write(self, image: NDArray[Any], time: Fraction) -> None:
         """Adds a frame.
@@ -123,9 +98,9 @@ class VideoTarget:
         with self._faults_named():
             if self._container is None:
                 self._open_segment()
-            frame = from_rgb(image, self._colour, self._encoding.pix_fmt)
-            frame.time_base = self._time_base
-            frame.pts = round(time / self._time_base)
+            frame = from_rgb(image, self._frames.colour, self._encoding.pix_fmt)
+            frame.time_base = self._frames.time_base
+            frame.pts = round(time / self._frames.time_base)
             if self._last is not None:
                 frame.pts = max(frame.pts, self._last + 1)
             self._last = frame.pts
@@ -164,7 +139,7 @@ class VideoTarget:
         with self._faults_named():
             self._assemble(self.path, self._whole_segments())
             self._record.remove()
-            self._partial.unlink(missing_ok=True)
+            partial_video(self.path).unlink(missing_ok=True)
         return self.path
 
     def interrupt(self) -> Path | None:
@@ -177,52 +152,41 @@ class VideoTarget:
         if not self._record.parts:
             return None
         with self._faults_named():
-            segments = self._segments
-            self._assemble(self._partial, segments, end=segments[-1].end * self._time_base)
-        return self._partial
+            partial, segments = partial_video(self.path), self._segments
+            self._assemble(partial, segments, end=segments[-1].end * self._frames.time_base)
+        return partial
 
     def _whole_segments(self) -> list[Segment]:
         *others, final = self._segments
-        end = 0 if self._end is None else round(self._end / self._time_base)
+        end = 0 if self._end is None else round(self._end / self._frames.time_base)
         return [*others, final._replace(end=end) if end > final.last else final]
 
     def _open_segment(self) -> None:
         self._file = self._record.folder / f"{len(self._record.parts):06d}.{_segment_format(self._encoding)}"
         self._container = pyav("writing").open(str(self._file), "w", format=_segment_format(self._encoding))
-        self._stream = self._open_encoder(self._container)
+        self._stream = self._encoding.open(self._container, self._frames)
         self._times = []
-
-    def _open_encoder(self, container: Any) -> Any:
-        return self._encoding.open(container, self._size, self._rate, self._time_base, self._colour, self._pixel_aspect)
 
     def _assemble(self, path: Path, segments: list[Segment], end: Fraction | None = None) -> None:
         with atomic_path(path) as file:
-            mux(path, file, segments, self._rate, self._time_base, self._source, self._copied, end)
-
-    @contextmanager
-    def _encoder_faults_named(self) -> Iterator[None]:
-        """Those that are none of the file system."""
-        error_type = pyav(f"writing {self.path}").error.FFmpegError
-        try:
-            yield
-        except OSError:
-            raise
-        except (error_type, ValueError) as error:
-            fault = getattr(error, "strerror", None) or first_line(error)
-            raise UserError(
-                f"{self.path} cannot be written by {self._encoding.codec} ({fault}); choose another "
-                f"--codec or kind of output ({self.num_done} frames are kept in {self._record.folder})"
-            ) from error
+            mux(path, file, segments, self._frames.rate, self._frames.time_base, self._source, self._copied, end)
 
     @contextmanager
     def _faults_named(self) -> Iterator[None]:
+        error_type = pyav(f"writing {self.path}").error.FFmpegError
         try:
-            with faults_named(self._record, self.path, self.num_done), self._encoder_faults_named():
+            with faults_named(self.path):
                 yield
-        except BaseException:
+        except BaseException as error:
             # A segment that a fault has struck is given up.
             container, self._container = self._container, None
             with suppress(Exception):
                 if container is not None:
                     container.close()
+            if isinstance(error, error_type | ValueError):  # of the encoder or the container
+                fault = getattr(error, "strerror", None) or first_line(error)
+                raise UserError(
+                    f"{self.path} cannot be written by {self._encoding.codec} ({fault}); choose another --codec or "
+                    "another kind of output"
+                ) from error
             raise
