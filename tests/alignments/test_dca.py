@@ -150,8 +150,9 @@ def test_in_portions_without_gradient(monkeypatch, batch):
     whole = dca(reference, target, flow).detach()
     calls = []
     monkeypatch.setattr(DCA, "cross_mamba", lambda *a, run=DCA.cross_mamba: calls.append(len(a[2])) or run(*a))
-    for pixels in (1, 8, 36):
-        monkeypatch.setattr(dca_module, "_PORTION", pixels * batch)
+    for least, most, pixels in ((1, 35, 1), (8, 35, 8), (36, 35, 36), (1, 4, 9), (16, 4, 16)):
+        monkeypatch.setattr(dca_module, "_PORTION", least * batch)
+        monkeypatch.setattr(dca_module, "_MOST_PORTIONS", most)
         calls.clear()
         with torch.no_grad():
             torch.testing.assert_close(dca(reference, target, flow), whole)

@@ -21,7 +21,8 @@ __all__ = ["DCA"]
 _WINDOW = 5  # side of the window w around the floored position
 _REGION = 3  # side of the reference region r in its centre
 _EXTENT = _WINDOW - 1.0  # positions in the window, and within a pixel, from 0 to 1, are encoded on one scale
-_PORTION = 8192  # pixels that are aligned at a time where no gradient is wanted
+# Where no gradient is wanted, pixels are aligned in portions of at least so many, at most so many portions to a frame.
+_PORTION, _MOST_PORTIONS = 8192, 4
 
 
 @ARCH_REGISTRY.register()
@@ -90,8 +91,9 @@ class DCA(nn.Module):
             return self.cross_mamba(R.reshape(-1, _REGION**2, C), Q.reshape(-1, C)).reshape(Q.shape)
 
         pixels = (t.flatten(1, 2) for t in (position, points, Q))
-        # What stands between does not leave the cache where the next portion can overwrite it.
-        size = H * W if torch.is_grad_enabled() else max(_PORTION // B, 1)
+        # What stands between takes less memory where the next portion can overwrite it; but a GPU waits for the launches
+        # of many small ones.
+        size = H * W if torch.is_grad_enabled() else max(_PORTION // B, -(-H * W // _MOST_PORTIONS))
         portions = zip(*(t.split(size, dim=1) for t in pixels), strict=True)
         aligned = torch.cat([align(*portion) for portion in portions], dim=1)
         return aligned.unflatten(1, (H, W)).movedim(-1, 1)
