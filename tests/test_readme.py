@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import os
 import re
 import shlex
@@ -203,30 +204,55 @@ def workspace(tmp_path):
     return tmp_path
 
 
-def run(command, workspace):
-    """Runs a command as a reader's shell would; returns what it says."""
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+
+
+def run_in_shell(command, workspace):
+    """Runs a command as a reader's shell would; returns its exit status and what it says."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PET_MASTER_PORT": str(port),  # torchrun's --master_port
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    environment = os.environ | ENVIRONMENT | {"PET_MASTER_PORT": str(port)}  # torchrun's --master_port
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(command, shell=True, cwd=workspace, env=environment, check=False, **pipes)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}"
-    return done.stdout
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs a command in a folder; returns what it says. Plain commands of ours do not import PyTorch anew each time."""
+    output = tmp_path_factory.mktemp("output") / "output.txt"
+    program = [sys.executable, str(Path(__file__).with_name("forked_commands.py"))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    runner = subprocess.Popen(program, env=os.environ | ENVIRONMENT, **pipes)
+
+    def run_command(command, workspace):
+        words = shlex.split(command)
+        if words[0] == "basicsr" and not {"|", ">"} & set(words):
+            job = {"arguments": words[1:], "folder": str(workspace), "output": str(output)}
+            runner.stdin.write(json.dumps(job) + "\n")
+            runner.stdin.flush()
+            status, said = int(runner.stdout.readline()), output.read_text("utf-8")
+        else:
+            status, said = run_in_shell(command, workspace)
+        assert status == 0, f"{command}\n{said[-4000:]}"
+        return said
+
+    yield run_command
+    runner.communicate(timeout=60)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", GUIDES)
-def test_a_reader_follows_the_page(page, workspace):
+def test_a_reader_follows_the_page(page, workspace, run):
     """Every command and every piece of Python, in the page's order, in one folder."""
     for language, text in blocks(page, "bash", "python"):
         if language == "python":
-            run_python(text, workspace)
+            run_python(text, workspace, run)
             continue
         for command in commands_in(text):
             if reason_not_to_run(command) is None:
@@ -236,7 +262,7 @@ def test_a_reader_follows_the_page(page, workspace):
             assert (workspace / left).exists()
 
 
-def run_python(text, workspace):
+def run_python(text, workspace, run):
     """A piece whose first line is ``# <name>.py`` is a file that a later command runs."""
     file = re.match(r"# (\w+\.py)\n", text)
     path = workspace / (file[1] if file else "piece.py")
