@@ -91,8 +91,8 @@ class DCA(nn.Module):
             return self.cross_mamba(R.reshape(-1, _REGION**2, C), Q.reshape(-1, C)).reshape(Q.shape)
 
         pixels = (t.flatten(1, 2) for t in (position, points, Q))
-        # What stands between takes less memory where the next portion can overwrite it; but a GPU waits for the launches
-        # of many small ones.
+        # What stands between takes less memory where the next portion can overwrite it; but a GPU waits for the
+        # launches of many small ones.
         size = H * W if torch.is_grad_enabled() else max(_PORTION // B, -(-H * W // _MOST_PORTIONS))
         portions = zip(*(t.split(size, dim=1) for t in pixels), strict=True)
         aligned = torch.cat([align(*portion) for portion in portions], dim=1)
