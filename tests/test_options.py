@@ -2,6 +2,7 @@
 
 import copy
 import re
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,8 +61,14 @@ def is_train(file):
     return Path(file).name.startswith("train_")
 
 
-def read(file, *assignments):
+@cache
+def read_once(file, assignments):
     return config.read_options(str(ROOT / file), assignments, is_train(file))
+
+
+def read(file, *assignments):
+    """The options of a file that ships; the caller may change them."""
+    return copy.deepcopy(read_once(file, assignments))
 
 
 def network_options(file):
