@@ -233,9 +233,9 @@ def run(tmp_path_factory):
         words = shlex.split(command)
         if words[0] == "basicsr" and not {"|", ">"} & set(words):
             job = {"arguments": words[1:], "folder": str(workspace), "output": str(output)}
-            runner.stdin.write(json.dumps(job) + "\n")
+            runner.stdin.write(json.dumps([job]) + "\n")
             runner.stdin.flush()
-            status, said = int(runner.stdout.readline()), output.read_text("utf-8")
+            (status,), said = json.loads(runner.stdout.readline()), output.read_text("utf-8")
         else:
             status, said = run_in_shell(command, workspace)
         assert status == 0, f"{command}\n{said[-4000:]}"

@@ -1,8 +1,6 @@
 """Runs BasicSR's stock training pipeline on the tiny parts, again and again.
 
-Reads lines of JSON: a list of runs, each with a folder, flags, an environment and a file for stderr. The runs of a line
-go on at the same time, each in a process forked off this one, which has done the slow imports already; then a line with
-their exit statuses is written.
+Each run, with a folder, flags, an environment and a file for its output, is a job of ``forking``.
 
 A run writes the clips and losses of every iteration to losses.jsonl, unrounded. TINY_KILL=iteration:5 ends it, as kill
 -9 does, before iteration 5; TINY_KILL=write:3 in the middle of the third file that is written whole or not at all.
@@ -12,9 +10,9 @@ import json
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 
+import forking
 import tiny  # noqa: F401
 from basicsr.train import train_pipeline
 
@@ -62,10 +60,6 @@ def kill_as_told():
 
 
 def run(job):
-    os.chdir(job["folder"])
-    os.environ.update(job["environment"])
-    os.dup2(os.open(job["stderr"], os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
-    os.dup2(2, 1)
     sys.argv[1:] = job["flags"]
     write_losses()
     kill_as_told()
@@ -74,22 +68,8 @@ def run(job):
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BaseException:
-        traceback.print_exc()
-        return 2
     return 0
 
 
-def fork(job):
-    process = os.fork()
-    if not process:
-        # Not sys.exit: this process inherits the reading of the next line.
-        os._exit(run(job))
-    return process
-
-
 if __name__ == "__main__":
-    for line in sys.stdin:
-        processes = [fork(job) for job in json.loads(line)]
-        statuses = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
-        print(json.dumps(statuses), flush=True)
+    forking.serve(run)

@@ -21,7 +21,7 @@ def run(tmp_path_factory):
     """Runs the pipeline in a folder, with several ranks as torchrun does; returns statuses and what went to stderr."""
     logs = tmp_path_factory.mktemp("logs")
     command = [sys.executable, str(Path(__file__).with_name("run_tiny.py"))]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     runner = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
 
@@ -38,12 +38,12 @@ def run(tmp_path_factory):
                 variables |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
                 variables |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             all_flags = ["-opt", "tiny.yml", *(["--launcher", "pytorch"] if ranks > 1 else []), *flags]
-            stderr = str(logs / f"{rank}.log")
-            jobs.append({"folder": str(folder), "flags": all_flags, "environment": variables, "stderr": stderr})
+            output = str(logs / f"{rank}.log")
+            jobs.append({"folder": str(folder), "flags": all_flags, "environment": variables, "output": output})
         runner.stdin.write(json.dumps(jobs) + "\n")
         runner.stdin.flush()
         statuses = json.loads(runner.stdout.readline())
-        return statuses, [Path(job["stderr"]).read_text() for job in jobs]
+        return statuses, [Path(job["output"]).read_text() for job in jobs]
 
     yield run_pipeline
     runner.communicate(timeout=60)
